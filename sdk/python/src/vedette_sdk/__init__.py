@@ -1,0 +1,1 @@
+"""Instrument a Python web application or AI chatbot for Vedette."""

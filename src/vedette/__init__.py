@@ -1,0 +1,1 @@
+"""Vedette: production monitoring for web applications and AI chatbots."""

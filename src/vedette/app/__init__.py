@@ -1,0 +1,1 @@
+"""Options, wiring, lifecycle: the only room that knows every other."""

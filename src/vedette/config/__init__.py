@@ -1,0 +1,1 @@
+"""vedette.yml: reading, checking, and saying what is wrong where."""

@@ -1,0 +1,1 @@
+"""What the pages show: panels, their queries and thresholds."""

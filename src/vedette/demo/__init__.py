@@ -1,0 +1,1 @@
+"""A real chat application with traffic and faults, watched by a real Vedette."""

@@ -1,0 +1,1 @@
+"""Small tools that every room uses: clock, durations, identifiers, errors."""

@@ -1,0 +1,1 @@
+"""The nouns: labels, samples, blocks, events, alerts. Frozen and free of behaviour beyond themselves."""

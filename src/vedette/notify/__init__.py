@@ -1,0 +1,1 @@
+"""Channels that tell people: one module each, and the registry."""

@@ -1,0 +1,1 @@
+"""What an example application watches: rules and settings, one folder a profile."""

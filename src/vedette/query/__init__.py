@@ -1,0 +1,1 @@
+"""Questions to the data: PromQL over blocks, and events."""

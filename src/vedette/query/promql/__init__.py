@@ -1,0 +1,1 @@
+"""PromQL: parser with positions and an evaluator vectorised over blocks."""

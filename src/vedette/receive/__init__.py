@@ -1,0 +1,1 @@
+"""What is pushed to Vedette: remote write and events."""

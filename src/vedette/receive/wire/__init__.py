@@ -1,0 +1,1 @@
+"""Pure decoders from bytes to model objects."""

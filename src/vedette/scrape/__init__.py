@@ -1,0 +1,1 @@
+"""Metrics that Vedette fetches: targets, scrape loops, the exposition parser."""

@@ -1,0 +1,1 @@
+"""Where data rests: spool, head, column store, transactional state."""

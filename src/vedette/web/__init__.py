@@ -1,0 +1,1 @@
+"""What Vedette shows over HTTP: APIs, the live stream, the page."""
