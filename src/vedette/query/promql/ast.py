@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+from vedette.model.matchers import Matcher as Matcher
+from vedette.model.matchers import MatchOp as MatchOp
+
 
 class ValueType(StrEnum):
     """The four types of a PromQL expression."""
@@ -21,15 +24,6 @@ class ValueType(StrEnum):
     STRING = "string"
     VECTOR = "vector"
     MATRIX = "matrix"
-
-
-class MatchOp(StrEnum):
-    """How a label matcher compares."""
-
-    EQUAL = "="
-    NOT_EQUAL = "!="
-    REGEX = "=~"
-    NOT_REGEX = "!~"
 
 
 class Cardinality(StrEnum):
@@ -54,15 +48,6 @@ class Span:
 
     start: int
     end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Matcher:
-    """One label matcher of a selector; regular expressions are RE2 and anchored at both ends."""
-
-    name: str
-    op: MatchOp
-    value: str
 
 
 @dataclass(frozen=True, slots=True)
