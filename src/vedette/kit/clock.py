@@ -47,7 +47,7 @@ class SystemClock:
 
 
 class FakeClock:
-    """A clock that stands still until a test moves it; the double that ships beside the interface."""
+    """A clock that stands still until a test moves it."""
 
     def __init__(self, now_ms: int = 1_767_225_600_000) -> None:
         self._now_ms = now_ms

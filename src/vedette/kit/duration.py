@@ -22,7 +22,7 @@ def parse_duration(text: str) -> int:
     """Return the milliseconds that ``text`` stands for.
 
     Raises:
-        ValueError: ``text`` is not a duration such as ``1h30m`` (units in falling order, each once).
+        ValueError: ``text`` is not a duration such as ``1h30m`` (falling units, each once).
     """
     match = _DURATION.fullmatch(text)
     if text == "0":

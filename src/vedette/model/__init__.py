@@ -1,1 +1,1 @@
-"""The nouns: labels, samples, blocks, events, alerts. Frozen and free of behaviour beyond themselves."""
+"""The nouns: labels, samples, blocks, events, results, alerts; frozen."""
