@@ -20,7 +20,7 @@ class StorageError(Exception):
     """Storage could not do what was asked; the message says what and what to do."""
 
 
-class Overloaded(StorageError):
+class OverloadedError(StorageError):
     """The ingest queue is full; the sender should come again after ``retry_after`` seconds."""
 
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
@@ -28,7 +28,7 @@ class Overloaded(StorageError):
         self.retry_after = retry_after
 
 
-class SeriesLimit(StorageError):
+class SeriesLimitError(StorageError):
     """A new series was refused because the limit of series is reached."""
 
 
@@ -47,7 +47,7 @@ class Ingest(Protocol):
         """Write a batch and return its ingest sequence.
 
         Raises:
-            Overloaded: the queue is full; nothing was taken.
+            OverloadedError: the queue is full; nothing was taken.
             StorageError: the disk refused; nothing was acknowledged.
         """
         ...
