@@ -20,7 +20,7 @@ def pytest_runtest_makereport(
     report: pytest.TestReport = yield
     if STRICT and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} was skipped under VEDETTE_TEST_STRICT=1: {report.longrepr}"
+        report.longrepr = f"skipped under VEDETTE_TEST_STRICT=1: {report.longrepr}"
     return report
 
 
