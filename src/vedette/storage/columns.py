@@ -1,0 +1,117 @@
+"""What the spool is flushed into: a column store, and its double in memory.
+
+Calls block and may come from several threads. Everything that passes is an array, bytes or a
+frozen model object, so that the engine may live in another process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from vedette.model.blocks import Selection
+from vedette.model.events import Event
+from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher
+from vedette.model.samples import F64, I64
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkBatch:
+    """Samples of S chunks, a chunk being what one segment holds of one series.
+
+    Rows are sorted by (application, canonical labels), no two rows have both equal; each holds at
+    least one sample.
+
+    Attributes:
+        apps: the application of each chunk.
+        labels: labels of each chunk's series, ``__name__`` included.
+        ids: 16 bytes per chunk, the ``series_id`` of its labels, S × 16 in all.
+        offsets: int64[S + 1]; chunk k has the samples ``offsets[k]:offsets[k + 1]``.
+        ts: int64[N] milliseconds, strictly ascending within a chunk.
+        values: float64[N]; any bit pattern but ``ABSENT``.
+        start: int64[N] start timestamps, 0 unknown; ``None`` when all are unknown.
+    """
+
+    apps: tuple[str, ...]
+    labels: tuple[Labels, ...]
+    ids: bytes
+    offsets: I64
+    ts: I64
+    values: F64
+    start: I64 | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def lengths(self) -> I64:
+        """Return int64[S], the number of samples of each chunk."""
+        return np.diff(self.offsets)
+
+
+class ColumnStore(Protocol):
+    """Where flushed data rests. Blocking; raises ``StorageError`` when the engine cannot."""
+
+    def insert_samples(self, chunks: ChunkBatch, token: str) -> None:
+        """Insert; durable (fsynced) when it returns. A repeated ``token`` changes nothing."""
+        ...
+
+    def insert_events(self, events: Sequence[Event], token: str) -> None:
+        """Insert; durable (fsynced) when it returns. A repeated ``token`` changes nothing."""
+        ...
+
+    def bounds(self) -> tuple[int, int] | None:
+        """Return the oldest and the newest timestamp of all samples, or ``None`` without any."""
+        ...
+
+    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
+        """Return one selection per metric with all samples of ``start <= ts <= end`` (ms).
+
+        Series that share their timestamps stand in one ``Block``, see ``regroup``; a series and
+        timestamp that were inserted twice come once. Applications are not told apart: chunks with
+        equal labels are one series.
+        """
+        ...
+
+    def series(
+        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int, limit: int
+    ) -> list[Labels]:
+        """Return label sets (``__name__`` included) that any of ``matchers`` selects, sorted.
+
+        No ``matchers`` select everything; only series with samples in the range count, where the
+        engine may take the range as wide as a day. ``limit`` 0 means no limit.
+        """
+        ...
+
+    def label_names(self, matchers: Sequence[Sequence[Matcher]], start: int, end: int) -> list[str]:
+        """Return the label names of the selected series, sorted."""
+        ...
+
+    def label_values(
+        self, name: str, matchers: Sequence[Sequence[Matcher]], start: int, end: int
+    ) -> list[str]:
+        """Return the values of label ``name`` among the selected series, sorted."""
+        ...
+
+    def find_events(
+        self, *, app: str, type: str, since: int, until: int, limit: int, before: tuple[int, str]
+    ) -> list[Event]:
+        """Return at most ``limit`` events, ordered by (ts, id) from the newest to the oldest.
+
+        ``since <= ts < until``; empty ``app`` or ``type`` mean any; only events whose (ts, id) is
+        less than ``before``.
+        """
+        ...
+
+    def count_events(
+        self, *, app: str, type: str, since: int, until: int, by: str
+    ) -> dict[str, int]:
+        """Return the number of events per value of the data's top-level member ``by``.
+
+        Values that are no strings count under their compact JSON text, absent ones under "";
+        an empty ``by`` counts all under "".
+        """
+        ...
