@@ -1,0 +1,64 @@
+"""What the rule loop asks of the rooms around it; ``app`` wires the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from vedette.model.alerts import Alert, AlertInstance
+from vedette.model.results import QueryResult
+
+T = TypeVar("T")
+
+
+class Evaluate(Protocol):
+    """The query engine, called off the event loop by its wiring."""
+
+    @property
+    def sequence(self) -> int:
+        """Ingest sequence of the newest batch that queries see."""
+        ...
+
+    async def instant(self, query: str, ts: int) -> QueryResult:
+        """Return the result of ``query`` at ``ts`` (ms); whatever it raises fails the rule."""
+        ...
+
+
+class AlertStates(Protocol):
+    """Where the instances of a rule group survive a restart; blocking."""
+
+    def load(self, group: str) -> list[AlertInstance]:
+        """Return the instances of ``group`` as they were replaced last."""
+        ...
+
+    def replace(self, group: str, instances: Sequence[AlertInstance], now_ms: int) -> None:
+        """Replace the instances of ``group`` in one transaction."""
+        ...
+
+
+class Leases(Protocol):
+    """Rights that one process at a time holds; blocking."""
+
+    def acquire(self, name: str, holder: str, ttl_ms: int, now_ms: int) -> bool:
+        """Take or renew the lease ``name``; say whether ``holder`` has it now."""
+        ...
+
+
+class AlertSink(Protocol):
+    """Takes the alerts of every evaluation."""
+
+    async def post(self, alerts: Sequence[Alert]) -> None:
+        """Take firing and recently resolved alerts; the same alert comes again each time."""
+        ...
+
+    async def settled(self) -> None:
+        """Learn that every alert that fired before the start has been posted."""
+        ...
+
+
+class Offload(Protocol):
+    """Runs a blocking call off the event loop."""
+
+    async def __call__(self, function: Callable[[], T], /) -> T:
+        """Return what ``function`` returns."""
+        ...
