@@ -1,0 +1,104 @@
+"""The query pool: the engine's blocking work on a few threads, with time-outs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from vedette.kit.clock import Clock
+from vedette.model.results import QueryResult
+from vedette.query.errors import QueryError
+from vedette.query.promql.engine import Engine
+from vedette.storage.interface import Samples
+
+T = TypeVar("T")
+
+THREADS = 2
+MAX_WAITING = 256
+
+
+@dataclass(slots=True)
+class QueryStats:
+    """What the pool has done; read by the server's own metrics."""
+
+    instant: int = 0
+    range: int = 0
+    failed: int = 0
+    running: int = 0
+    seconds: float = 0.0
+
+
+class QueryPool:
+    """Runs PromQL and look-ups on threads; numpy and the engine's pipe release the lock.
+
+    More than ``MAX_WAITING`` queries at once are refused rather than queued without end.
+    """
+
+    def __init__(
+        self, engine: Engine, samples: Samples, clock: Clock, timeout_seconds: float
+    ) -> None:
+        self._engine = engine
+        self._samples = samples
+        self._clock = clock
+        self._timeout = timeout_seconds
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="query")
+        self.stats = QueryStats()
+
+    @property
+    def sequence(self) -> int:
+        """The ingest sequence that a query started now would see."""
+        return self._samples.sequence
+
+    async def instant(
+        self, query: str, ts: int, *, timeout: float = 0, lookback: int = 0
+    ) -> QueryResult:
+        """Evaluate ``query`` at ``ts`` ms."""
+        self.stats.instant += 1
+        check = self._deadline(timeout)
+        return await self.blocking(
+            lambda: self._engine.instant(query, ts, check=check, lookback_ms=lookback or None)
+        )
+
+    async def range(
+        self, query: str, start: int, end: int, step: int, *, timeout: float = 0, lookback: int = 0
+    ) -> QueryResult:
+        """Evaluate ``query`` every ``step`` ms."""
+        self.stats.range += 1
+        check = self._deadline(timeout)
+        return await self.blocking(
+            lambda: self._engine.range(
+                query, start, end, step, check=check, lookback_ms=lookback or None
+            )
+        )
+
+    async def blocking(self, call: Callable[[], T]) -> T:
+        """Run a blocking look-up on one of the threads."""
+        if self.stats.running >= MAX_WAITING:
+            raise QueryError("execution", f"more than {MAX_WAITING} queries are waiting; try later")
+        began = self._clock.monotonic()
+        self.stats.running += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except QueryError:
+            self.stats.failed += 1
+            raise
+        finally:
+            self.stats.running -= 1
+            self.stats.seconds += self._clock.monotonic() - began
+
+    def close(self) -> None:
+        """Stop the threads; queries that wait are dropped."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _deadline(self, timeout: float) -> Callable[[], None]:
+        seconds = min(timeout or self._timeout, self._timeout)
+        end = self._clock.monotonic() + seconds
+
+        def check() -> None:
+            if self._clock.monotonic() > end:
+                raise QueryError("timeout", f"the query took longer than {seconds:g} s")
+
+        return check

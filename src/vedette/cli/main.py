@@ -1,0 +1,22 @@
+"""The command ``vedette``."""
+
+from __future__ import annotations
+
+import typer
+
+from vedette.cli import check_config, demo, serve
+
+app = typer.Typer(
+    name="vedette",
+    help="Production monitoring for web applications and AI chatbots, in one process.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="markdown",
+)
+app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
+app.command("check-config")(check_config.check_config)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,192 @@
+"""Reads vedette.yml, and everything that it names, into settings; or says all that is wrong.
+
+Text → :class:`Node` → one reader per section → :class:`Settings`. Each room reads its own section.
+Values like ``${NAME}`` in secrets come from the environment, so that no file needs to hold them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path
+
+from vedette.alerting.settings import read_alerting_settings
+from vedette.config.settings import (
+    DashboardSettings,
+    QuerySettings,
+    ServerSettings,
+    Settings,
+    StorageSettings,
+)
+from vedette.kit.yamlpos import Fault, Kind, Node, Section, compose
+from vedette.rules.files import load_rule_files
+from vedette.rules.settings import RulesSettings, read_rules_settings
+from vedette.scrape.settings import ScrapeSettings, read_scrape_jobs
+
+DEFAULT_PORT = 9797
+
+
+class ConfigError(Exception):
+    """A configuration cannot be used; ``faults`` are sorted by place."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = tuple(sorted(faults))
+
+
+def load(path: Path) -> Settings:
+    """Return the settings in ``path``; rule files that it names are checked too.
+
+    Raises:
+        ConfigError: with every fault that was found.
+    """
+    faults: list[Fault] = []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError([Fault(str(path), 1, 1, f"cannot be read: {reason}")]) from None
+    settings = read(text, str(path), faults)
+    rules = load_rule_files(
+        settings.rules.files, path.parent, settings.rules.evaluation_interval_ms
+    )
+    faults += rules.faults
+    if faults:
+        raise ConfigError(faults)
+    return settings
+
+
+def read(text: str, file: str, faults: list[Fault]) -> Settings:
+    """Return the settings in ``text``; what does not fit is appended to ``faults``."""
+    node = compose(text, file, faults)
+    if node is None:
+        return Settings(file=file)
+    root = Section(node, faults, "the file")
+    scrape = root.value("scrape")
+    settings = Settings(
+        server=_server(root.section("server"), Path(file).parent),
+        storage=_storage(root.section("storage")),
+        query=_query(root.section("query")),
+        dashboard=_dashboard(root.section("dashboard")),
+        scrape=read_scrape_jobs(scrape, faults) if scrape else ScrapeSettings(),
+        rules=_rules(root.section("rules")),
+        alerting=read_alerting_settings(root.section("alerting")),
+        ingest_keys=_ingest_keys(root.value("ingest_keys"), faults),
+        file=file,
+    )
+    root.done()
+    return settings
+
+
+def _server(section: Section | None, base: Path) -> ServerSettings:
+    if section is None:
+        return ServerSettings(data_dir=base / "data")
+    host, port = _listen(section)
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        data_dir=base / section.text("data_dir", "data"),
+        hosts=frozenset(section.texts("hosts")),
+        external_url=section.text("external_url").rstrip("/"),
+    )
+    section.done()
+    return settings
+
+
+def _listen(section: Section) -> tuple[str, int]:
+    text = section.text("listen", f"127.0.0.1:{DEFAULT_PORT}")
+    try:
+        return parse_listen(text)
+    except ValueError as error:
+        section.fault("listen", str(error), f'write it like "127.0.0.1:{DEFAULT_PORT}"')
+        return "127.0.0.1", DEFAULT_PORT
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Return host and port of ``host:port``, ``[v6]:port`` or ``:port``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    host, colon, digits = text.rpartition(":")
+    if not colon or not digits.isdecimal() or not 0 <= int(digits) <= 65_535:
+        raise ValueError(f'"{text}" is not host:port')
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if host != "localhost":
+        ipaddress.ip_address(host)
+    return host, int(digits)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a server that listens on ``host``."""
+    return host == "localhost" or ipaddress.ip_address(host).is_loopback
+
+
+def _storage(section: Section | None) -> StorageSettings:
+    if section is None:
+        return StorageSettings()
+    default = StorageSettings()
+    settings = StorageSettings(
+        state=section.text("state"),
+        head_bytes=section.integer("head_bytes", default.head_bytes, 8 << 20, 1 << 40),
+        segment_seconds=section.duration("segment", 60_000, minimum=1_000) / 1000,
+        max_series=section.integer("max_series", default.max_series, 1_000, 1 << 31),
+        retention_days=section.integer("retention_days", default.retention_days, 1, 36_500),
+    )
+    section.done()
+    return settings
+
+
+def _query(section: Section | None) -> QuerySettings:
+    if section is None:
+        return QuerySettings()
+    default = QuerySettings()
+    settings = QuerySettings(
+        lookback_ms=section.duration("lookback", default.lookback_ms, minimum=1_000),
+        timeout_seconds=section.duration("timeout", 120_000, minimum=100) / 1000,
+        max_samples=section.integer("max_samples", default.max_samples, 1_000),
+        prometheus_2_windows=section.boolean("prometheus_2_windows", False),
+    )
+    section.done()
+    return settings
+
+
+def _dashboard(section: Section | None) -> DashboardSettings:
+    if section is None:
+        return DashboardSettings()
+    section.duration("window", 60_000, minimum=1_000)
+    settings = DashboardSettings(
+        namespace=section.text("namespace", "chatbot"),
+        app=section.text("app"),
+        window=section.text("window", "1m"),
+        refresh_seconds=section.duration("refresh", 1_000, minimum=500) / 1000,
+    )
+    if not settings.namespace.isidentifier():
+        section.fault("namespace", "a namespace is the beginning of a metric name", "e.g. chatbot")
+    section.done()
+    return settings
+
+
+def _rules(section: Section | None) -> RulesSettings:
+    return RulesSettings() if section is None else read_rules_settings(section)
+
+
+def _ingest_keys(node: Node | None, faults: list[Fault]) -> dict[str, str]:
+    """Return applications by key; written as ``application: key``."""
+    if node is None:
+        return {}
+    if node.kind is not Kind.MAPPING:
+        faults.append(node.fault("ingest_keys must be a mapping", "write `application: key`"))
+        return {}
+    keys: dict[str, str] = {}
+    for app, key in node.members:
+        if key.kind is not Kind.SCALAR or len(key.text) < 16:
+            faults.append(
+                key.fault(
+                    f'the ingest key of "{app.text}" is shorter than 16 characters',
+                    "make one with `openssl rand -hex 24`",
+                )
+            )
+        else:
+            keys[key.text] = app.text
+    return keys

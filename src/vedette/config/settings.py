@@ -1,0 +1,96 @@
+"""All settings of a server: the nouns that vedette.yml is read into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vedette.alerting.settings import AlertingSettings
+from vedette.rules.settings import RulesSettings
+from vedette.scrape.settings import ScrapeSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The section ``server``.
+
+    Attributes:
+        host, port: where to listen; loopback unless told otherwise.
+        data_dir: folder of everything that is stored.
+        hosts: further names under which browsers may address the server.
+        external_url: address that notifications link to.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 9797
+    data_dir: Path = Path("data")
+    hosts: frozenset[str] = frozenset()
+    external_url: str = ""
+
+    @property
+    def url(self) -> str:
+        """Address of the server for people."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.external_url or f"http://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """The section ``storage``.
+
+    Attributes:
+        state: SQLAlchemy address of the transactional state; empty: SQLite in the data folder.
+        head_bytes: memory for recent samples.
+        segment_seconds: how often a spool segment is sealed and flushed into the column store.
+        max_series: new series beyond this number are refused and counted.
+        retention_days: how long samples and events are kept.
+    """
+
+    state: str = field(default="", repr=False)
+    head_bytes: int = 96 << 20
+    segment_seconds: float = 60.0
+    max_series: int = 1_000_000
+    retention_days: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySettings:
+    """The section ``query``.
+
+    Attributes:
+        lookback_ms: how far an instant selector looks back.
+        timeout_seconds: longest run of a query.
+        max_samples: most samples that one query may touch.
+        prometheus_2_windows: windows include their left edge, as in Prometheus 2.
+    """
+
+    lookback_ms: int = 300_000
+    timeout_seconds: float = 120.0
+    max_samples: int = 50_000_000
+    prometheus_2_windows: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DashboardSettings:
+    """The section ``dashboard``: which application the operational page shows, and how."""
+
+    namespace: str = "chatbot"
+    app: str = ""
+    window: str = "1m"
+    refresh_seconds: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that a server is told."""
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    query: QuerySettings = field(default_factory=QuerySettings)
+    dashboard: DashboardSettings = field(default_factory=DashboardSettings)
+    scrape: ScrapeSettings = field(default_factory=ScrapeSettings)
+    rules: RulesSettings = field(default_factory=RulesSettings)
+    alerting: AlertingSettings = field(default_factory=AlertingSettings)
+    ingest_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    file: str = ""

@@ -1,0 +1,141 @@
+"""The server's ASGI application: guard, then hot endpoints, then the router.
+
+request → Guard.admit → raw endpoints (query, write, events, metrics, live) → FastAPI (the rest)
+"""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response as FastResponse
+from starlette.middleware.gzip import GZipMiddleware
+
+from vedette.storage.interface import StorageError
+from vedette.web import errors
+from vedette.web.api.own import dashboards_router, events_router
+from vedette.web.api.prometheus import PrometheusApi
+from vedette.web.auth import Caller
+from vedette.web.errors import ApiError
+from vedette.web.http import (
+    ASGIApp,
+    ClientGoneError,
+    Receive,
+    Response,
+    Scope,
+    Send,
+    headers_of,
+    read_body,
+    respond,
+)
+from vedette.web.live import LiveHub
+from vedette.web.pages import pages_router
+from vedette.web.services import IntakeHandler, Services
+
+log = logging.getLogger(__name__)
+
+INTAKE_LIMIT = 64 << 20
+_EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
+_POLICY_VIOLATION = 1008
+
+
+class WebApp:
+    """Everything that Vedette shows or takes over HTTP."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self.live = LiveHub(services)
+        self._prometheus = PrometheusApi(services)
+        self._compressed_prometheus: ASGIApp = GZipMiddleware(self._prometheus, 1024, 1)
+        self._router: ASGIApp = GZipMiddleware(router(services), 1024, 6)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or WebSocket."""
+        if scope["type"] == "lifespan":
+            return
+        try:
+            caller = self._services.guard.admit(scope)
+            await self._dispatch(scope, receive, send, caller)
+        except ClientGoneError:
+            return
+        except ApiError as error:
+            await self._refuse(scope, receive, send, error)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
+        path = scope["path"]
+        if scope["type"] == "websocket":
+            await self.live.serve(receive, send)
+        elif self._prometheus.serves(path):
+            await self._compressed_prometheus(scope, receive, send)
+        elif path == "/api/v1/write":
+            await self._intake(self._services.remote_write, scope, receive, send, caller)
+        elif path == "/api/events" and scope["method"] == "POST":
+            await self._intake(self._services.event_intake, scope, receive, send, caller)
+        elif path == "/metrics":
+            body = self._services.metrics()
+            await respond(send, Response(200, body, _EXPOSITION))
+        else:
+            await self._router(scope, receive, send)
+
+    async def _intake(
+        self, handler: IntakeHandler, scope: Scope, receive: Receive, send: Send, caller: Caller
+    ) -> None:
+        headers = headers_of(scope)
+        body = await read_body(receive, INTAKE_LIMIT)
+        client = scope.get("client") or ("", 0)
+        app = caller.app or headers.get("x-vedette-app", "")
+        said = await handler(body, headers, f"{app}@{client[0]}", app or "default")
+        retry = ((b"retry-after", str(int(said.retry_after) or 1).encode()),)
+        extra = retry if said.retry_after else ()
+        await respond(send, Response(said.status, said.body, said.content_type, extra))
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: ApiError) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            return
+        body = errors.body(error, self._services.clock)
+        await respond(send, Response(error.status, body, headers=errors.retry_header(error)))
+
+
+def router(services: Services) -> FastAPI:
+    """Return the endpoints that are not on a hot path."""
+    app = FastAPI(title="Vedette", version=services.version, openapi_url=None)
+    app.include_router(events_router(services))
+    app.include_router(dashboards_router(services))
+    app.include_router(pages_router(services.guard))
+
+    @app.get("/-/healthy", include_in_schema=False)
+    async def healthy() -> FastResponse:
+        """Say that the process answers."""
+        return FastResponse("Vedette is healthy.\n", media_type="text/plain")
+
+    @app.get("/-/ready", include_in_schema=False)
+    async def ready() -> FastResponse:
+        """Say whether traffic can be taken, and what is missing otherwise."""
+        state = services.readiness()
+        text = "Vedette is ready.\n" if state.ready else f"Not ready: {state.detail}\n"
+        return FastResponse(text, 200 if state.ready else 503, media_type="text/plain")
+
+    async def own_error(_request: Request, error: Exception) -> FastResponse:
+        problem = _problem(error)
+        body = errors.body(problem, services.clock)
+        extra = {k.decode(): v.decode() for k, v in errors.retry_header(problem)}
+        return FastResponse(body, problem.status, extra, "application/json")
+
+    for kind in (ApiError, StorageError, RequestValidationError):
+        app.add_exception_handler(kind, own_error)
+    return app
+
+
+def _problem(error: Exception) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, StorageError):
+        return errors.as_api_error(error)
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        return ApiError(400, "bad_parameter", f"{where}: {first['msg']}")
+    raise error

@@ -1,0 +1,96 @@
+"""The little that raw ASGI endpoints need: reading a limited body, parameters, answering.
+
+The hot endpoints (queries, remote write, events, metrics) are dispatched before the router because
+a framework's route costs several times what their own work does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
+
+from vedette.web.errors import ApiError
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+JSON = b"application/json"
+TEXT = b"text/plain; charset=utf-8"
+
+FORM_LIMIT = 1 << 20
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its request was read or answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A complete answer."""
+
+    status: int
+    body: bytes
+    content_type: bytes = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """Return the request headers, names in lower case; the last of repeated ones counts."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """Return the request body.
+
+    Raises:
+        ApiError: 413, it is longer than ``limit`` bytes.
+        ClientGoneError: the client left.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise ApiError(
+                413,
+                "too_large",
+                f"the request body is longer than {limit} bytes",
+                "send smaller batches",
+            )
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+async def parameters(scope: Scope, receive: Receive) -> dict[str, list[str]]:
+    """Return the parameters of the query string and, for a POST, of the form."""
+    text = scope["query_string"].decode("latin-1")
+    pairs = parse_qsl(text, keep_blank_values=True)
+    if scope["method"] == "POST":
+        form = (await read_body(receive, FORM_LIMIT)).decode("utf-8", "replace")
+        pairs = parse_qsl(form, keep_blank_values=True) + pairs
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        found.setdefault(name, []).append(value)
+    return found
+
+
+async def respond(send: Send, response: Response) -> None:
+    """Send a complete answer."""
+    headers: Iterable[tuple[bytes, bytes]] = (
+        (b"content-type", response.content_type),
+        (b"content-length", str(len(response.body)).encode()),
+        *response.headers,
+    )
+    start = {"type": "http.response.start", "status": response.status, "headers": list(headers)}
+    await send(start)
+    await send({"type": "http.response.body", "body": response.body})

@@ -1,0 +1,150 @@
+"""Query results as the JSON that Prometheus' clients read.
+
+Rows of floats are written by orjson and joined with timestamps that are rendered once per answer,
+so that no Python object is made per sample beyond one bytes slice. Source of the format:
+Prometheus' documentation, "HTTP API", "Expression query result formats".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import orjson
+
+from vedette.model.labels import Labels
+from vedette.model.results import (
+    Annotation,
+    QueryResult,
+    SamplesResult,
+    ScalarResult,
+    StringResult,
+    VectorResult,
+)
+from vedette.model.samples import F64, I64, Mask, is_absent
+
+
+def number(value: float) -> str:
+    """Return ``value`` as Prometheus writes it: shortest digits, ``NaN``, ``+Inf``, ``-Inf``."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    text = repr(value)
+    return text.removesuffix(".0")
+
+
+def seconds(ms: int) -> str:
+    """Return a timestamp as Prometheus writes it: seconds, with milliseconds where it has any."""
+    whole, rest = divmod(abs(ms), 1000)
+    text = f"{whole}.{rest:03d}".rstrip("0") if rest else str(whole)
+    return f"-{text}" if ms < 0 else text
+
+
+def answer(result: QueryResult, *, range_query: bool) -> bytes:
+    """Return the whole body of a successful query.
+
+    Args:
+        result: what the engine gave.
+        range_query: a scalar becomes a matrix with one unlabelled series, as in Prometheus.
+    """
+    kind, body = _data(result, range_query=range_query)
+    head = b'{"status":"success","data":{"resultType":"%s","result":%s}' % (kind.encode(), body)
+    return head + _annotations(result.annotations) + b"}"
+
+
+def success(data: object) -> bytes:
+    """Return the body of any other successful answer of the Prometheus API."""
+    return orjson.dumps({"status": "success", "data": data}, option=orjson.OPT_NON_STR_KEYS)
+
+
+def failure(kind: str, message: str) -> bytes:
+    """Return the body of a failed request of the Prometheus API."""
+    return orjson.dumps({"status": "error", "errorType": kind, "error": message})
+
+
+def _data(result: QueryResult, *, range_query: bool) -> tuple[str, bytes]:
+    if isinstance(result, VectorResult):
+        labels = [_metric(row) for row in result.labels.rows()]
+        if range_query:
+            return "matrix", matrix(labels, result.ts, result.values)
+        return "vector", _vector(labels, result)
+    if isinstance(result, SamplesResult):
+        rows = (_series(_metric(row), _pairs(ts, values)) for row, ts, values in result.series)
+        return "matrix", b"[" + b",".join(rows) + b"]"
+    if isinstance(result, ScalarResult):
+        if range_query:
+            return "matrix", matrix([b"{}"], result.ts, result.values[np.newaxis, :])
+        point = f'[{seconds(int(result.ts[0]))},"{number(float(result.values[0]))}"]'
+        return "scalar", point.encode()
+    return "string", _string(result)
+
+
+def _string(result: StringResult) -> bytes:
+    return b"[%s,%s]" % (seconds(result.ts).encode(), orjson.dumps(result.value))
+
+
+def _vector(labels: list[bytes], result: VectorResult) -> bytes:
+    stamp = seconds(int(result.ts[0]))
+    values = map(number, result.values[:, 0].tolist())
+    present = (~is_absent(np.ascontiguousarray(result.values[:, 0]))).tolist()
+    rows = (
+        b'{"metric":%s,"value":[%s,"%s"]}' % (metric, stamp.encode(), value.encode())
+        for metric, value, there in zip(labels, values, present, strict=True)
+        if there
+    )
+    return b"[" + b",".join(rows) + b"]"
+
+
+def matrix(labels: list[bytes], ts: I64, values: F64) -> bytes:
+    """Return a matrix: float64[S, K] at int64[K], ``ABSENT`` points and empty series left out."""
+    values = np.ascontiguousarray(values)
+    stamps = [f'[{seconds(t)},"'.encode() for t in ts.tolist()]
+    holes = is_absent(values)
+    whole: Mask = ~np.any(holes, axis=1)
+    rows = []
+    for s, metric in enumerate(labels):
+        if whole[s]:
+            rows.append(_series(metric, _join(stamps, values[s])))
+            continue
+        there = np.flatnonzero(~holes[s])
+        if len(there):
+            some = [stamps[k] for k in there.tolist()]
+            rows.append(_series(metric, _join(some, values[s, there])))
+    return b"[" + b",".join(rows) + b"]"
+
+
+def _series(metric: bytes, points: bytes) -> bytes:
+    return b'{"metric":%s,"values":[%s]}' % (metric, points)
+
+
+def _pairs(ts: I64, values: F64) -> bytes:
+    return _join([f'[{seconds(t)},"'.encode() for t in ts.tolist()], values)
+
+
+def _join(stamps: list[bytes], values: F64) -> bytes:
+    if not stamps:
+        return b""
+    texts = _texts(values)
+    return b'"],'.join(map(bytes.__add__, stamps, texts)) + b'"]'
+
+
+def _texts(values: F64) -> list[bytes]:
+    if not np.isfinite(values).all():
+        return [number(value).encode() for value in values.tolist()]
+    row = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
+    return row[1:-1].replace(b".0,", b",").removesuffix(b".0").split(b",")
+
+
+def _metric(labels: Labels) -> bytes:
+    return orjson.dumps(dict(labels.pairs))
+
+
+def _annotations(notes: Iterable[Annotation]) -> bytes:
+    parts = []
+    for member, info in (("warnings", False), ("infos", True)):
+        texts = [note.text for note in notes if note.info is info]
+        if texts:
+            parts.append(f',"{member}":'.encode() + orjson.dumps(texts))
+    return b"".join(parts)

@@ -1,0 +1,125 @@
+"""A web room with doubles behind it, and a client that speaks ASGI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import httpx
+import numpy as np
+
+from vedette.dashboards.operational import operational
+from vedette.kit.clock import FakeClock
+from vedette.model.blocks import LabelTable, Selection
+from vedette.model.events import Event
+from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher
+from vedette.model.results import QueryResult, VectorResult
+from vedette.web.asgi import WebApp
+from vedette.web.auth import AccessSettings, Guard
+from vedette.web.services import IntakeAnswer, Readiness, Services
+
+TOKEN = "a-token-for-tests-only"
+T = TypeVar("T")
+
+
+def vector(rows: Mapping[Labels, Sequence[float]], ts: Sequence[int]) -> VectorResult:
+    """Return a vector result of ``rows`` at ``ts``."""
+    table = LabelTable.of(list(rows))
+    values = np.array([list(v) for v in rows.values()], np.float64).reshape(len(rows), len(ts))
+    return VectorResult(table, np.array(ts, np.int64), values)
+
+
+@dataclass
+class FakeQueries:
+    """Answers every query with ``result``; remembers what was asked."""
+
+    result: QueryResult = field(default_factory=lambda: vector({Labels.of({"a": "b"}): [1.5]}, [0]))
+    error: Exception | None = None
+    asked: list[tuple[object, ...]] = field(default_factory=list)
+
+    async def instant(
+        self, query: str, ts: int, *, timeout: float = 0, lookback: int = 0
+    ) -> QueryResult:
+        self.asked.append((query, ts, timeout, lookback))
+        if self.error:
+            raise self.error
+        return self.result
+
+    async def range(
+        self, query: str, start: int, end: int, step: int, *, timeout: float = 0, lookback: int = 0
+    ) -> QueryResult:
+        self.asked.append((query, start, end, step))
+        if self.error:
+            raise self.error
+        return self.result
+
+    async def blocking(self, call: Callable[[], T]) -> T:
+        return call()
+
+
+class FakeStore:
+    """Samples and events with fixed content."""
+
+    sequence = 7
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
+        return ()
+
+    def series(self, matchers: Any, start: int, end: int, limit: int) -> list[Labels]:
+        found = [Labels.of({"__name__": "up", "job": "a"}), Labels.of({"__name__": "up"})]
+        return found[: limit or None]
+
+    def label_names(self, matchers: Any, start: int, end: int) -> list[str]:
+        return ["__name__", "job"]
+
+    def label_values(self, name: str, matchers: Any, start: int, end: int) -> list[str]:
+        return [f"{name}-1", f"{name}-2"]
+
+    def find(
+        self, *, app: str, type: str, since: int, until: int, limit: int, cursor: str
+    ) -> tuple[list[Event], str]:
+        return self.events[:limit], "more" if len(self.events) > limit else ""
+
+    def count(self, *, app: str, type: str, since: int, until: int, by: str) -> dict[str, int]:
+        return {"completed": 3, "error": 1} if by else {"": 4}
+
+
+async def accept(body: bytes, headers: Mapping[str, str], sender: str, app: str) -> IntakeAnswer:
+    """Take anything; answer with the application that it was taken for."""
+    return IntakeAnswer(202, app.encode(), b"text/plain")
+
+
+def fake_services(queries: FakeQueries | None = None, **changes: Any) -> Services:
+    """Return services made of doubles; ``changes`` replace members."""
+    clock = FakeClock()
+    store = FakeStore()
+    services = Services(
+        clock=clock,
+        guard=Guard(AccessSettings(TOKEN), clock),
+        queries=queries or FakeQueries(),
+        samples=store,
+        events=store,
+        remote_write=accept,
+        event_intake=accept,
+        targets=list,
+        groups=list,
+        recently_resolved=list,
+        metadata=dict,
+        metrics=lambda: b"vedette_up 1\n",
+        readiness=lambda: Readiness(True),
+        dashboard=operational(),
+        external_url="http://127.0.0.1:9797",
+        version="0.0.test",
+    )
+    return replace(services, **changes)
+
+
+def client(services: Services | None = None, host: str = "127.0.0.1:9797") -> httpx.AsyncClient:
+    """Return an HTTP client wired to the application without a socket."""
+    transport = httpx.ASGITransport(app=WebApp(services or fake_services()))  # type: ignore[arg-type]  # httpx types ASGI with its own aliases
+    return httpx.AsyncClient(transport=transport, base_url=f"http://{host}")
