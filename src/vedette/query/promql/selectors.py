@@ -1,0 +1,207 @@
+"""Selectors of PromQL: label matchers, and what may follow them (ranges, offsets, timestamps)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TypeAlias
+
+import re2
+
+from vedette.model.labels import METRIC_NAME
+from vedette.query.promql.ast import (
+    AtPreprocessor,
+    Expr,
+    Matcher,
+    MatchOp,
+    MatrixSelector,
+    Span,
+    Subquery,
+    VectorSelector,
+)
+from vedette.query.promql.lexer import Token, TokenKind, TokenStream, unquote
+from vedette.query.promql.literals import is_number, number, offset_ms, range_ms
+
+_MATCH_OPS = frozenset(MatchOp)
+_BRACES = "in label matching"
+
+_Shiftable: TypeAlias = VectorSelector | MatrixSelector | Subquery
+
+_RE2_OPTIONS = re2.Options()
+_RE2_OPTIONS.log_errors = False
+
+
+def matches_empty(matcher: Matcher) -> bool:
+    """Tell whether ``matcher`` lets series through that lack the label."""
+    if matcher.op is MatchOp.EQUAL:
+        return matcher.value == ""
+    if matcher.op is MatchOp.NOT_EQUAL:
+        return matcher.value != ""
+    # The full match of the bare pattern is the match of the anchored one.
+    matched = re2.compile(matcher.value, _RE2_OPTIONS).fullmatch("") is not None
+    return matched == (matcher.op is MatchOp.REGEX)
+
+
+def vector_selector(stream: TokenStream, name: Token | None) -> VectorSelector:
+    """Read the braces of a selector; ``name`` is the metric name before them, already read.
+
+    The matcher on the metric name comes first, wherever the name was written.
+
+    Raises:
+        PromQLSyntaxError: a matcher is malformed, or the metric name is given twice.
+    """
+    matchers: list[Matcher] = []
+    quoted: list[Token] = []
+    start = name.start if name else stream.current.start
+    if stream.at("{"):
+        _braces(stream, matchers, quoted)
+    names = ([name.text] if name else []) + [unquote(token, stream.text) for token in quoted]
+    span = Span(start, stream.last_end)
+    if not names:
+        return VectorSelector(None, tuple(matchers), 0, None, span)
+    twice = names[1:] + [other.value for other in matchers if other.name == METRIC_NAME]
+    if twice:
+        message = f'metric name must not be set twice: "{names[0][:80]}" or "{twice[0][:80]}"'
+        raise stream.error(message, span.start, span.end)
+    if not names[0]:
+        raise stream.error("metric name must not be empty", quoted[0].start, quoted[0].end)
+    matchers.insert(0, Matcher(METRIC_NAME, MatchOp.EQUAL, names[0]))
+    return VectorSelector(names[0], tuple(matchers), 0, None, span)
+
+
+def _braces(stream: TokenStream, matchers: list[Matcher], quoted: list[Token]) -> None:
+    opening = stream.expect("{", _BRACES)
+    while not stream.at("}"):
+        if stream.at_end():
+            raise stream.error('"{" is never closed', opening.start, opening.end)
+        label = stream.current
+        if label.kind not in (TokenKind.WORD, TokenKind.STRING) or ":" in label.keyword:
+            raise stream.unexpected(_BRACES, 'label name or "}"')
+        stream.advance()
+        if label.kind is TokenKind.STRING and stream.at(",", "}"):
+            quoted.append(label)
+        else:
+            matchers.append(_matcher(stream, label))
+        if not stream.at("}") and not stream.at_end():
+            stream.expect(",", _BRACES, '"," or "}"')
+    stream.advance()
+
+
+def _matcher(stream: TokenStream, label: Token) -> Matcher:
+    operator = stream.current
+    if operator.kind is not TokenKind.SYMBOL or operator.text not in _MATCH_OPS:
+        raise stream.unexpected(_BRACES, 'label matching operator "=", "!=", "=~" or "!~"')
+    stream.advance()
+    value = stream.current
+    if value.kind is not TokenKind.STRING:
+        raise stream.unexpected(_BRACES, "a value in quotes")
+    stream.advance()
+    name = label.text if label.kind is TokenKind.WORD else unquote(label, stream.text)
+    if not name:
+        raise stream.error("label name must not be empty", label.start, label.end)
+    matcher = Matcher(name, MatchOp(operator.text), unquote(value, stream.text))
+    if matcher.op in (MatchOp.REGEX, MatchOp.NOT_REGEX):
+        _check_regex(stream, matcher.value, value)
+    return matcher
+
+
+def _check_regex(stream: TokenStream, pattern: str, token: Token) -> None:
+    try:
+        re2.compile(pattern, _RE2_OPTIONS)
+    except re2.error as error:
+        reason = error.args[0] if error.args else ""
+        detail = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        message = f"invalid regular expression (RE2 syntax): {detail[:120]}"
+        raise stream.error(message, token.start, token.end) from None
+
+
+def brackets(stream: TokenStream, expr: Expr) -> MatrixSelector | Subquery:
+    """Read ``[5m]`` or ``[1h:5m]`` after ``expr``.
+
+    The type of a subquery's expression is the caller's to check.
+
+    Raises:
+        PromQLSyntaxError: the brackets are malformed, or a range follows no plain selector.
+    """
+    opening = stream.expect("[", "after expression")
+    duration = range_ms(stream, "range")
+    span = Span(expr.span.start, 0)
+    if stream.accept(":"):
+        step = None if stream.at("]") else range_ms(stream, "subquery step")
+        stream.expect("]", "in subquery")
+        return Subquery(expr, duration, step, 0, None, replace(span, end=stream.last_end))
+    stream.expect("]", "in range", '":" or "]"')
+    if isinstance(expr, VectorSelector) and not expr.offset and expr.at is None:
+        return MatrixSelector(expr, duration, replace(span, end=stream.last_end))
+    raise stream.error(_range_problem(expr), opening.start, stream.last_end)
+
+
+def _range_problem(expr: Expr) -> str:
+    if not isinstance(expr, VectorSelector):
+        return 'ranges only allowed for vector selectors; a subquery needs a colon: "[5m:]"'
+    if expr.offset:
+        return 'no offset modifiers allowed before range; write "x[5m] offset 1m"'
+    return 'no @ modifiers allowed before range; write "x[5m] @ end()"'
+
+
+def offset_modifier(stream: TokenStream, expr: Expr) -> _Shiftable:
+    """Read ``offset 5m`` after ``expr``; raises :class:`PromQLSyntaxError` where it cannot be."""
+    keyword = stream.advance()
+    value = offset_ms(stream)
+    target = _shiftable(stream, expr, keyword, "offset modifier")
+    if (target.selector.offset if isinstance(target, MatrixSelector) else target.offset) != 0:
+        message = "offset may not be set multiple times"
+        raise stream.error(message, keyword.start, stream.last_end)
+    span = Span(expr.span.start, stream.last_end)
+    if isinstance(target, MatrixSelector):
+        return replace(target, selector=replace(target.selector, offset=value), span=span)
+    return replace(target, offset=value, span=span)
+
+
+def at_modifier(stream: TokenStream, expr: Expr) -> _Shiftable:
+    """Read ``@ 1700000000`` or ``@ end()`` after ``expr``.
+
+    Raises:
+        PromQLSyntaxError: there is no timestamp, or nothing that it could belong to.
+    """
+    sign = stream.advance()
+    at = _timestamp(stream)
+    target = _shiftable(stream, expr, sign, "@ modifier")
+    present = target.selector.at if isinstance(target, MatrixSelector) else target.at
+    if present is not None:
+        message = "@ <timestamp> may not be set multiple times"
+        raise stream.error(message, sign.start, stream.last_end)
+    span = Span(expr.span.start, stream.last_end)
+    if isinstance(target, MatrixSelector):
+        return replace(target, selector=replace(target.selector, at=at), span=span)
+    return replace(target, at=at, span=span)
+
+
+def _shiftable(stream: TokenStream, expr: Expr, token: Token, what: str) -> _Shiftable:
+    if isinstance(expr, VectorSelector | MatrixSelector | Subquery):
+        return expr
+    message = f"{what} must be preceded by an instant or range vector selector or a subquery"
+    raise stream.error(message, token.start, stream.last_end)
+
+
+def _timestamp(stream: TokenStream) -> int | AtPreprocessor:
+    token = stream.current
+    if token.keyword in tuple(AtPreprocessor):
+        stream.advance()
+        stream.expect("(", "after @ modifier")
+        stream.expect(")", "after @ modifier")
+        return AtPreprocessor(token.keyword)
+    negative = stream.at("-")
+    if stream.at("+", "-"):
+        stream.advance()
+    if not is_number(stream.current) or stream.current.kind is TokenKind.DURATION:
+        expected = "a timestamp in seconds, start() or end()"
+        raise stream.unexpected("after @ modifier", expected)
+    seconds = number(stream)
+    ms = abs(seconds) * 1000
+    if not ms < 2**63:
+        message = "timestamp out of bounds for @ modifier"
+        raise stream.error(message, token.start, stream.last_end)
+    # Halves away from zero, as Prometheus rounds.
+    rounded = math.floor(ms + 0.5)
+    return -rounded if negative else rounded
