@@ -279,6 +279,8 @@ class RulesRunner:
         self._groups = [GroupRunner(group, around) for group in groups]
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._held = False
+        # A reload and the taking of the lease both change which groups run.
+        self._changing = asyncio.Lock()
 
     @property
     def counters(self) -> RuleCounters:
@@ -298,17 +300,21 @@ class RulesRunner:
         """Evaluate until cancelled."""
         try:
             while True:
-                held = await self._acquire()
-                if held and not self._held:
-                    held = await self._begin()
-                if self._held and not held:
-                    _log.warning("another process evaluates the rules now")
-                    await self._stop(self._groups)
-                self._held = held
+                async with self._changing:
+                    await self._turn()
                 await self._around.clock.sleep(LEASE_TTL_MS / 3000)
         finally:
             await self._stop(self._groups)
             self._held = False
+
+    async def _turn(self) -> None:
+        held = await self._acquire()
+        if held and not self._held:
+            held = await self._begin()
+        if self._held and not held:
+            _log.warning("another process evaluates the rules now")
+            await self._stop(self._groups)
+        self._held = held
 
     async def _acquire(self) -> bool:
         now = self._around.clock.now_ms()
@@ -359,6 +365,10 @@ class RulesRunner:
         What can fail comes first: when the state of a new group cannot be loaded, the exception of
         the database passes and the running groups go on.
         """
+        async with self._changing:
+            await self._reload(groups)
+
+    async def _reload(self, groups: Sequence[RuleGroup]) -> None:
         old = {runner.group.key: runner for runner in self._groups}
         new = [GroupRunner(group, self._around) for group in groups]
         if not self._held:
