@@ -161,8 +161,7 @@ def read_scrape_jobs(node: Node, faults: list[Fault]) -> ScrapeSettings:
         before = len(faults)
         section = Section(item, faults, "a scrape job")
         job = _read_job(section)
-        for fault in job_faults(job, seen):
-            faults.append(_place(section, fault).fault(fault.message))
+        faults += [_place(section, f).fault(f.message) for f in job_faults(job, seen)]
         if len(faults) == before:
             jobs.append(job)
     return ScrapeSettings(tuple(jobs))

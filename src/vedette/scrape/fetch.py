@@ -1,0 +1,142 @@
+"""Gets the text of a target over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import Protocol
+
+import httpx
+
+from vedette.scrape.target import ScrapeError, Target
+
+ACCEPT = "text/plain;version=0.0.4,text/plain;q=0.5,*/*;q=0.1"
+_GZIP = 16 + zlib.MAX_WBITS
+_STEP = 1024 * 1024
+
+
+class Fetcher(Protocol):
+    """Gets the body of a target's answer."""
+
+    async def fetch(self, target: Target) -> bytes:
+        """Return the decompressed body.
+
+        Raises:
+            ScrapeError: there is none, or it is none that can be read.
+        """
+        ...
+
+
+class HttpFetcher:
+    """Implements :class:`Fetcher`; connections are kept between scrapes."""
+
+    def __init__(self, version: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        limits = httpx.Limits(max_connections=None, keepalive_expiry=120.0)
+        self._client = httpx.AsyncClient(
+            headers={
+                "Accept": ACCEPT,
+                "Accept-Encoding": "gzip",
+                "User-Agent": f"Vedette/{version}",
+            },
+            limits=limits,
+            timeout=None,  # noqa: S113 - the whole scrape has one time-out, below
+            trust_env=False,  # a proxy of the environment is not meant for scrapes
+            max_redirects=5,
+            transport=transport,
+        )
+
+    async def fetch(self, target: Target) -> bytes:
+        """Return the decompressed body; raises ``ScrapeError`` as the Protocol says."""
+        seconds = target.job.timeout_ms / 1000
+        try:
+            async with asyncio.timeout(seconds):
+                try:
+                    return await self._get(target, seconds)
+                except httpx.RemoteProtocolError:
+                    # A target may close the kept connection just as the request is on its way.
+                    return await self._get(target, seconds)
+        except TimeoutError:
+            raise ScrapeError("timeout", f"no complete answer within {seconds:g} s") from None
+        except httpx.ConnectError as error:
+            raise ScrapeError("connect", f"cannot connect: {error}") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            message = str(error) or type(error).__name__
+            raise ScrapeError("transport", f"the connection failed: {message}") from None
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def _get(self, target: Target, seconds: float) -> bytes:
+        request = self._client.stream(
+            "GET",
+            target.url,
+            headers={"X-Prometheus-Scrape-Timeout-Seconds": f"{seconds:g}"},
+            follow_redirects=target.job.follow_redirects,
+        )
+        async with request as response:
+            check_answer(response)
+            body = _Body(response.headers, target.job.limits.body_bytes)
+            async for chunk in response.aiter_raw():
+                body.add(chunk)
+            return body.finish()
+
+
+def check_answer(response: httpx.Response) -> None:
+    """Check status and content type.
+
+    Raises:
+        ScrapeError: it is not an answer in the text format.
+    """
+    if response.is_redirect:
+        place = response.headers.get("location", "")[:200]
+        raise ScrapeError(
+            "status", f"redirected to {place}; scrape that address, or set follow_redirects: true"
+        )
+    if response.status_code != httpx.codes.OK:
+        raise ScrapeError("status", f"the target answered HTTP {response.status_code}")
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("", "text/plain", "application/openmetrics-text"):
+        raise ScrapeError(
+            "content_type",
+            f'the answer is "{kind[:80]}", not metrics as text/plain; is path right?',
+        )
+
+
+class _Body:
+    """Collects a body, never holding more than ``limit`` bytes of it."""
+
+    def __init__(self, headers: httpx.Headers, limit: int) -> None:
+        encoding = headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("identity", "gzip", "x-gzip"):
+            raise ScrapeError("encoding", f'content encoding "{encoding[:40]}" was not asked for')
+        self._inflate = None if encoding == "identity" else zlib.decompressobj(_GZIP)
+        self._limit = limit
+        self._size = 0
+        self._parts: list[bytes] = []
+
+    def add(self, chunk: bytes) -> None:
+        if self._inflate is None:
+            self._keep(chunk)
+            return
+        try:
+            while chunk:
+                self._keep(self._inflate.decompress(chunk, _STEP))
+                chunk = self._inflate.unconsumed_tail
+        except zlib.error as error:
+            raise ScrapeError("encoding", f"the gzip body is damaged: {error}") from None
+
+    def finish(self) -> bytes:
+        if self._inflate is not None and not self._inflate.eof:
+            raise ScrapeError("encoding", "the gzip body ends too early")
+        return b"".join(self._parts)
+
+    def _keep(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._size > self._limit:
+            raise ScrapeError(
+                "body_size",
+                f"the answer is larger than {self._limit} bytes; raise limits.body_bytes of the "
+                "job or expose less",
+            )
+        self._parts.append(part)

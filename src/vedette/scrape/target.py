@@ -1,0 +1,345 @@
+"""One target: its labels, and what one answer of it becomes.
+
+:class:`TargetScrape` turns bodies into batches and remembers which series were alive, so that those
+that vanish get a staleness marker. It reads no clock and does no IO.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from urllib.parse import urlencode
+
+import numpy as np
+
+from vedette.model.labels import METRIC_NAME, Labels
+from vedette.model.samples import F64, I32, STALE, SampleBatch
+from vedette.scrape.exposition import (
+    Exposition,
+    ExpositionParser,
+    LineError,
+    Metadata,
+    RejectedLineError,
+)
+from vedette.scrape.settings import ScrapeJob, ScrapeSettings
+from vedette.storage.interface import SeriesIndex
+
+REPORT = (
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+)
+"""Series that every scrape reports about itself, named as in Prometheus."""
+
+_NO_REFS = np.zeros(0, np.int32)
+
+
+class ScrapeError(Exception):
+    """A scrape failed as a whole; ``reason`` is a metric label, the message is for people."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An address that is scraped as its job says."""
+
+    job: ScrapeJob
+    address: str
+    normalise_buckets: bool = True
+
+    @property
+    def key(self) -> str:
+        """What tells this target from all others: ``job/address``."""
+        return f"{self.job.job}/{self.address}"
+
+    @property
+    def url(self) -> str:
+        """The address that is fetched."""
+        query = f"?{urlencode(self.job.params)}" if self.job.params else ""
+        return f"{self.job.scheme}://{self.address}{self.job.path}{query}"
+
+    @property
+    def labels(self) -> Labels:
+        """The labels that every series of the target gets."""
+        own = {"job": self.job.job, "instance": self.address}
+        return Labels.of(own | dict(self.job.labels))
+
+    @property
+    def discovered(self) -> Labels:
+        """What is known of the target before any rule was applied, as Prometheus' API shows it."""
+        return Labels.of(
+            {
+                "__address__": self.address,
+                "__metrics_path__": self.job.path,
+                "__scheme__": self.job.scheme,
+                "__scrape_interval__": f"{self.job.interval_ms}ms",
+                "__scrape_timeout__": f"{self.job.timeout_ms}ms",
+                "job": self.job.job,
+                **dict(self.job.labels),
+            }
+        )
+
+
+def targets_of(settings: ScrapeSettings) -> list[Target]:
+    """Return the targets of all jobs."""
+    return [
+        Target(job, address, settings.normalise_buckets)
+        for job in settings.jobs
+        for address in job.targets
+    ]
+
+
+class SeriesLabels:
+    """Makes the stored labels of a scraped series; callable as ``exposition.Finish``."""
+
+    def __init__(self, target: Target) -> None:
+        self._own = target.labels.as_dict()
+        self._honor = target.job.honor_labels
+        self._limits = target.job.limits
+        self._normalise = target.normalise_buckets
+
+    def __call__(self, labels: dict[str, str], family_type: str) -> Labels:
+        """Return labels with the target's own set, limits checked and ``le`` normalised.
+
+        Raises:
+            RejectedLineError: for ``name``, ``label_limit`` or ``label_length``.
+        """
+        if not labels.get(METRIC_NAME) or "" in labels:
+            raise RejectedLineError("name", "a metric or label name is empty")
+        if self._normalise:
+            normalise_bucket(labels, family_type)
+        merged = with_target_labels(labels, self._own, self._honor)
+        self._check(merged)
+        return Labels.of(merged)
+
+    def _check(self, labels: Mapping[str, str]) -> None:
+        limits = self._limits
+        metric = labels[METRIC_NAME][:80]
+        if len(labels) > limits.labels:
+            raise RejectedLineError(
+                "label_limit", f"{metric} has {len(labels)} labels, more than {limits.labels}"
+            )
+        for name, value in labels.items():
+            if len(name) > limits.name_length or len(value) > limits.value_length:
+                raise RejectedLineError(
+                    "label_length",
+                    f'label "{name[:80]}" of {metric} has a name of {len(name)} and a value of '
+                    f"{len(value)} characters; at most {limits.name_length} and "
+                    f"{limits.value_length}",
+                )
+
+
+def with_target_labels(
+    scraped: Mapping[str, str], own: Mapping[str, str], honor: bool
+) -> dict[str, str]:
+    """Return ``scraped`` with the target's labels.
+
+    Where both have a label, ``honor`` keeps the scraped one (also an empty one, which removes the
+    label); else the scraped one is renamed to ``exported_<name>``, as in Prometheus.
+    """
+    if honor:
+        return {**own, **scraped}
+    merged = {**scraped, **own}
+    for name in own.keys() & scraped.keys():
+        if not scraped[name]:
+            continue
+        exported = f"exported_{name}"
+        while exported in merged:
+            exported = f"exported_{exported}"
+        merged[exported] = scraped[name]
+    return merged
+
+
+def normalise_bucket(labels: dict[str, str], family_type: str) -> None:
+    """Write ``le`` of a histogram or ``quantile`` of a summary as Prometheus 3 does, in place."""
+    name = {"histogram": "le", "summary": "quantile"}.get(family_type)
+    if name is None or name not in labels:
+        return
+    try:
+        labels[name] = format_bound(float(labels[name]))
+    except ValueError:
+        return
+
+
+def format_bound(value: float) -> str:
+    """Return ``value`` as OpenMetrics writes a bound: shortest, and with ``.`` or ``e``.
+
+    The form is that of Go's ``strconv.FormatFloat(value, 'g', -1, 64)``, which takes an exponent
+    below 1e-4 and from 1e6 on; Python's ``repr`` takes it from 1e16 on.
+    """
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    if not value:
+        return "0.0"
+    exact = Decimal(repr(value)).normalize()
+    exponent = exact.adjusted()
+    if -4 <= exponent < 6:
+        return repr(value)
+    first, *rest = map(str, exact.as_tuple().digits)
+    fraction = f".{''.join(rest)}" if rest else ""
+    return f"{'-' if value < 0 else ''}{first}{fraction}e{exponent:+03d}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeRow:
+    """What one scrape stores.
+
+    Attributes:
+        batches: the scrape itself; a second one when samples came with their own timestamps.
+        alive: int32, ascending; series that get a staleness marker when they vanish.
+        rejected: samples that were refused, by reason.
+        errors: the first few refusals.
+    """
+
+    batches: tuple[SampleBatch, ...]
+    alive: I32
+    rejected: Mapping[str, int]
+    errors: tuple[LineError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Series of a scrape, int32 all: as scraped, as stored, their places before, and the alive."""
+
+    scraped: I32
+    refs: I32
+    places: I32
+    alive: I32
+
+
+class TargetScrape:
+    """The memory of one target between scrapes."""
+
+    def __init__(self, target: Target, index: SeriesIndex) -> None:
+        self._target = target
+        self._index = index
+        self._parser = ExpositionParser(index, SeriesLabels(target))
+        self._alive = _NO_REFS
+        self._layout = _Layout(np.full(1, -1, np.int32), _NO_REFS, _NO_REFS, _NO_REFS)
+        self._report = np.full(len(REPORT), -1, np.int32)
+
+    @property
+    def metadata(self) -> Mapping[str, Metadata]:
+        """Metadata by metric family, as of the latest scrape."""
+        return self._parser.metadata
+
+    def success(self, body: bytes, ts: int, seconds: float) -> ScrapeRow:
+        """Return what to store of an answer that took ``seconds``.
+
+        Raises:
+            ScrapeError: it holds more samples than the limit allows.
+        """
+        self._check_samples(body)
+        found = self._parser.parse(body)
+        refs, values, timed = self._split(found)
+        layout = self._layout_of(refs)
+        alive = layout.alive
+        kept = len(alive) + (0 if timed is None else len(timed))
+        rejected = dict(found.rejected)
+        duplicates = len(found.refs) - kept
+        if duplicates:
+            rejected["duplicate_series"] = duplicates
+        known = alive is self._alive
+        added = 0 if known else int(np.isin(alive, self._alive, invert=True).sum())
+        facts = np.array([1.0, seconds, found.scraped, kept, added])
+        values = np.concatenate([facts, values])[layout.places]
+        batches: tuple[SampleBatch, ...] = (self._batch(layout.refs, values, alive, ts),)
+        if timed is not None:
+            batches += (timed,)
+        return ScrapeRow(batches, alive, rejected, found.errors)
+
+    def failure(self, ts: int, seconds: float) -> ScrapeRow:
+        """Return what to store of a scrape that brought nothing: ``up`` 0, the rest stale."""
+        report = self._report_refs()
+        values = np.array([0.0, seconds, 0.0, 0.0, 0.0])
+        kept = report >= 0
+        batch = self._batch(report[kept], values[kept], _NO_REFS, ts)
+        return ScrapeRow((batch,), _NO_REFS, {})
+
+    def gone(self, ts: int) -> SampleBatch:
+        """Return staleness markers for everything: the target is scraped no more."""
+        report = self._report_refs()
+        refs = np.union1d(self._alive, report[report >= 0]).astype(np.int32)
+        return self._row(refs, np.full(len(refs), STALE), ts)
+
+    def commit(self, row: ScrapeRow) -> None:
+        """Remember what was stored; call it once storage has acknowledged ``row``."""
+        self._alive = row.alive
+
+    def _layout_of(self, scraped: I32) -> _Layout:
+        """Return what to make of samples of these series; most scrapes bring the same again."""
+        report = self._report_refs()
+        if np.array_equal(scraped, self._layout.scraped) and (report >= 0).all():
+            return self._layout
+        # The report stands first, so that a target cannot overwrite its own "up".
+        refs, places = _first_of_each(np.concatenate([report, scraped]))
+        self._layout = _Layout(scraped, refs, places, np.setdiff1d(refs, report))
+        return self._layout
+
+    def _check_samples(self, body: bytes) -> None:
+        limit = self._target.job.limits.samples
+        lines = body.count(b"\n") + (not body.endswith(b"\n"))
+        lines -= body.count(b"\n#") + body.startswith(b"#")
+        if lines > limit and lines - body.count(b"\n\n") > limit:
+            raise ScrapeError(
+                "sample_limit",
+                f"the answer holds {lines} samples, more than the limit of {limit}; raise "
+                "limits.samples of the job or expose less",
+            )
+
+    def _report_refs(self) -> I32:
+        """Return int32[5], −1 for those that the limit of series refuses."""
+        if (self._report < 0).any():
+            labels = self._target.labels
+            self._report = self._index.refs([labels.merged({METRIC_NAME: n}) for n in REPORT])
+        return self._report
+
+    def _split(self, found: Exposition) -> tuple[I32, F64, SampleBatch | None]:
+        """Return refs and values without timestamps, and a batch of those that have one."""
+        if found.ts is None or not self._target.job.honor_timestamps:
+            return found.refs, found.values, None
+        own = found.ts >= 0
+        # One series may stand in one scrape at several times, but not twice at one.
+        pairs = np.stack([found.refs[own].astype(np.int64), found.ts[own]])
+        _, first = np.unique(pairs, axis=1, return_index=True)
+        first.sort()
+        batch = SampleBatch(
+            self._target.job.app,
+            found.refs[own][first],
+            found.ts[own][first],
+            found.values[own][first],
+        )
+        return found.refs[~own], found.values[~own], batch
+
+    def _batch(self, refs: I32, values: F64, alive: I32, ts: int) -> SampleBatch:
+        """Return the samples, and staleness markers for series that are alive no more."""
+        vanished = _NO_REFS if alive is self._alive else np.setdiff1d(self._alive, alive)
+        if len(vanished):
+            vanished = np.setdiff1d(vanished, refs)
+            refs = np.concatenate([refs, vanished])
+            values = np.concatenate([values, np.full(len(vanished), STALE)])
+        return self._row(refs, values, ts)
+
+    def _row(self, refs: I32, values: F64, ts: int) -> SampleBatch:
+        stamps = np.full(len(refs), ts, np.int64)
+        return SampleBatch(self._target.job.app, refs, stamps, values, target=self._target.key)
+
+
+def _first_of_each(refs: I32) -> tuple[I32, I32]:
+    """Return the distinct refs >= 0 in their order, and their places."""
+    ordered = np.sort(refs)
+    if len(refs) and ordered[0] >= 0 and (ordered[1:] != ordered[:-1]).all():
+        return refs, np.arange(len(refs), dtype=np.int32)
+    _, first = np.unique(refs, return_index=True)
+    places = np.sort(first).astype(np.int32)
+    places = places[refs[places] >= 0]
+    return refs[places], places
