@@ -1,0 +1,1 @@
+"""Measurements beside the peers: printed as ratios and medians, never asserted as times."""

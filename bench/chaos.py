@@ -1,0 +1,139 @@
+"""``make chaos``: kill -9 the server again and again under load; count what was lost or doubled.
+
+One sender writes 200 series, a sample each per request, and repeats a request until it is
+acknowledged, as Prometheus does. In the end each series must hold exactly one sample per request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+
+from bench import remote_write
+from bench.processes import Running, vedette
+
+SERIES = 200
+CONFIG = "storage: {segment: 2s}\n"
+
+
+class Sender:
+    """Writes without pause; ``sent`` counts acknowledged requests."""
+
+    def __init__(self, start_ms: int) -> None:
+        self.sent = 0
+        self.start_ms = start_ms
+        self.url = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            body = self._body(self.sent)
+            while not self._post(body):
+                time.sleep(0.02)
+            self.sent += 1
+
+    def _body(self, number: int) -> bytes:
+        ts = self.start_ms + number * 100
+        rows = (
+            remote_write.series({"__name__": "chaos_total", "series": f"{s:03d}"}, number + s, ts)
+            for s in range(SERIES)
+        )
+        return remote_write.compress(b"".join(rows))
+
+    def _post(self, body: bytes) -> bool:
+        try:
+            answer = httpx.post(
+                f"{self.url}/api/v1/write", content=body, headers=remote_write.HEADERS, timeout=30
+            )
+        except httpx.TransportError:
+            return False
+        if answer.status_code == 204:
+            return True
+        if answer.status_code < 500:
+            raise RuntimeError(f"refused with {answer.status_code}: {answer.text}")
+        return False
+
+
+@contextmanager
+def _server(folder: Path, sender: Sender) -> Iterator[Running]:
+    with vedette(CONFIG, folder) as running:
+        sender.url = running.url
+        yield running
+
+
+def main() -> int:
+    """Kill, restart, count; return 0 when nothing was lost or doubled."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    sender = Sender(int(time.time()) * 1000 - 3_600_000)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for kill in range(options.kills):
+            with _server(folder, sender) as running:
+                if kill == 0:
+                    sender.start()
+                time.sleep(rng.uniform(0.2, 4))
+                _kill(running, rng)
+            print(f"kill {kill + 1:2}: {sender.sent * SERIES:,} samples acknowledged", flush=True)
+        with _server(folder, sender) as running:
+            time.sleep(1)
+            sender.stop()
+            first = _count(running, sender)
+            time.sleep(6)
+            flushed = _count(running, sender)
+        with _server(folder, sender) as running:
+            restarted = _count(running, sender)
+    expected = sender.sent * SERIES
+    for name, found in (("head", first), ("flushed", flushed), ("restarted", restarted)):
+        lost, doubled = max(0, expected - found), max(0, found - expected)
+        print(f"{name:10} {expected:,} acknowledged, {lost} lost, {doubled} doubled")
+    return 0 if first == flushed == restarted == expected else 1
+
+
+def _kill(running: Running, rng: random.Random) -> None:
+    # Now and then only the engine dies: the server must carry on and restart it.
+    children = psutil.Process(running.process.pid).children(recursive=True)
+    if children and rng.random() < 0.25:
+        children[0].send_signal(signal.SIGSEGV)
+        time.sleep(rng.uniform(0.5, 3))
+    running.process.kill()
+    running.process.wait()
+
+
+def _count(running: Running, sender: Sender) -> int:
+    """Return how many samples there are, each point of each series counted once where it stands."""
+    end = (sender.start_ms + sender.sent * 100) / 1000 + 1
+    window = int(sender.sent * 0.1) + 10
+    query = f"sum(count_over_time(chaos_total[{window}s]))"
+    answer = httpx.get(
+        f"{running.url}/api/v1/query", params={"query": query, "time": end}, timeout=60
+    )
+    answer.raise_for_status()
+    result = answer.json()["data"]["result"]
+    return int(result[0]["value"][1]) if result else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
