@@ -7,7 +7,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -45,7 +45,7 @@ class Options:
     app: str = "default"
     namespace: str = "chatbot"
     url: str | None = None
-    ingest_key: str | None = None
+    ingest_key: str | None = field(default=None, repr=False)
     error_classes: Sequence[str] = ERROR_CLASSES
     provider_class: str | None = None
     slow_request_seconds: float = 5.0

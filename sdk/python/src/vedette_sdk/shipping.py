@@ -15,7 +15,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -38,7 +38,7 @@ class ShippingOptions:
 
     url: str
     app: str
-    ingest_key: str | None = None
+    ingest_key: str | None = field(default=None, repr=False)
     batch_size: int = 200
     flush_interval: float = 1.0
     queue_size: int = 10_000
