@@ -38,9 +38,11 @@ class Sender:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
+        """Begin."""
         self._thread.start()
 
     def stop(self) -> None:
+        """End after the request that is under way."""
         self._stop.set()
         self._thread.join()
 

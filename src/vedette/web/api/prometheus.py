@@ -223,13 +223,8 @@ def selectors(params: Params) -> list[tuple[Matcher, ...]]:
                 f'invalid parameter "match[]": {text!r} is not a series selector such as '
                 'up{job="api"}'
             )
-        found.append(matchers_of(expr))
+        found.append(expr.matchers)
     return found
-
-
-def matchers_of(selector: VectorSelector) -> tuple[Matcher, ...]:
-    """Return all matchers of a selector, that on the metric name included."""
-    return selector.matchers
 
 
 _ESCAPED = re.compile(r"_([0-9a-fA-F]{1,6})_")
