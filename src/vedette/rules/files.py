@@ -175,7 +175,7 @@ class _Group:
             parse(node.text)
         except PromQLSyntaxError as error:
             section.faults.append(
-                node.fault_inside(error.line, error.column, f"bad expression: {error}")
+                node.fault_inside(error.line, error.column, f"bad expression: {error.message}")
             )
 
     def _annotations(self, section: Section, kind: RuleKind) -> Templates:
