@@ -1,0 +1,350 @@
+"""Aggregation operators.
+
+Those that need no more than running totals consume a stream part by part, so that
+``sum by (job) (rate(x[5m]))`` never holds the rates of all series. The others hold the vector.
+Semantics: the documentation of Prometheus, "Aggregation operators".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from vedette.model.blocks import LabelTable
+from vedette.model.labels import METRIC_NAME, series_id
+from vedette.model.samples import F64, I64, Mask
+from vedette.query.promql.ast import Aggregation
+from vedette.query.promql.labeling import Groups, encode, group_by, only, with_column
+from vedette.query.promql.rangefuncs import nan_first_sorted, neumaier, sorted_quantile
+from vedette.query.promql.remarks import number
+from vedette.query.promql.values import Part, Stream, Vector
+
+_MATMUL_LIMIT = 1 << 14
+"""Largest product of series and groups of a part that is summed as a matrix product."""
+
+
+def grouping(table: LabelTable, node: Aggregation) -> tuple[Groups, LabelTable]:
+    """Return the groups of the series and the label table of the groups."""
+    if node.without:
+        dropped = {*node.grouping, METRIC_NAME}
+        names = [name for name in table.names if name not in dropped]
+    else:
+        names = [name for name in table.names if name in node.grouping]
+    groups = group_by(table, names)
+    return groups, only(table, names).take(groups.first)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the s series of a part fall into groups, g of them in the part.
+
+    Attributes:
+        groups: int64[g], the groups that occur, ascending.
+        order: int64[s] that sorts the part's series by group, or ``None`` when they are sorted.
+        starts: int64[g], where each group begins in that order.
+    """
+
+    groups: I64
+    order: I64 | None
+    starts: I64
+
+    @classmethod
+    def of(cls, ids: I64) -> Layout:
+        """Return the layout of series that belong to the groups ``ids``."""
+        order = None
+        if not (ids[1:] >= ids[:-1]).all():
+            order = np.argsort(ids, kind="stable")
+            ids = ids[order]
+        starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+        return cls(ids[starts], order, starts)
+
+    def reduce(self, values: F64, pick: np.ufunc) -> F64:
+        """Return float64[K, g]: float64[K, s] reduced by ``pick`` within groups."""
+        if len(self.starts) == 1:
+            return np.asarray(pick.reduce(values, axis=1))[:, None]
+        if self.order is not None:
+            values = values[:, self.order]
+        return np.asarray(pick.reduceat(values, self.starts, axis=1))
+
+    def sum(self, values: F64) -> F64:
+        """Return float64[K, g]: float64[K, s] summed within groups."""
+        size = values.shape[1]
+        if len(self.starts) > 1 and size * len(self.starts) <= _MATMUL_LIMIT and len(values) > 8:
+            member = np.zeros((size, len(self.starts)))
+            lengths = np.diff(np.append(self.starts, size))
+            rows = np.arange(size) if self.order is None else self.order
+            member[rows, np.repeat(np.arange(len(self.starts)), lengths)] = 1.0
+            out = values @ member
+            # 0 · Inf is NaN: one infinite value would spoil the groups that it is not in.
+            if np.isfinite(out).all():
+                return out
+        return self.reduce(values, np.add)
+
+    def counts(self, size: int) -> I64:
+        """Return int64[g], the number of series in each group."""
+        return np.diff(np.append(self.starts, size))
+
+
+class _Totals:
+    """Running totals float64[K, G] of one streamed aggregation."""
+
+    def __init__(self, op: str, steps: int, groups: int) -> None:
+        self.op = op
+        self.count = np.zeros((steps, groups))
+        self.total = np.zeros((steps, groups))
+        self.size: F64 | None = None
+        if op in ("min", "max"):
+            self.total.fill(np.nan)
+
+    def add(self, part: Part, layout: Layout) -> None:
+        """Take in one part."""
+        at = layout.groups
+        size = part.values.shape[1]
+        if part.present is None:
+            self.count[:, at] += layout.counts(size)
+        elif part.present.shape[1] == 1:
+            self.count[:, at] += layout.counts(size) * part.present
+        else:
+            self.count[:, at] += layout.sum(part.present.astype(np.float64))
+        if self.op in ("sum", "avg"):
+            self._add_sum(part, layout)
+        elif self.op in ("min", "max"):
+            pick = np.fmin if self.op == "min" else np.fmax
+            values = _filled(part, np.nan)
+            self.total[:, at] = pick(self.total[:, at], layout.reduce(values, pick))
+
+    def _add_sum(self, part: Part, layout: Layout) -> None:
+        values = _filled(part, 0.0)
+        sums = layout.sum(values)
+        negative = values.size > 0 and not values.min() >= 0
+        if negative and self.size is None:
+            # Nothing before was negative: so far the sum of sizes is the sum.
+            self.size = self.total.copy()
+        if self.size is not None:
+            self.size[:, layout.groups] += layout.sum(np.abs(values)) if negative else sums
+        self.total[:, layout.groups] += sums
+
+    def doubtful(self) -> Mask | None:
+        """Return bool[K, G]: sums that may have lost digits or overflowed, ``None`` if none has.
+
+        A plain sum is good while it is not much smaller than what was added and taken away.
+        """
+        redo = np.isinf(self.total)
+        if self.size is not None:
+            redo |= np.abs(self.total) < 1e-5 * self.size
+        return redo if redo.any() else None
+
+    def result(self) -> F64:
+        """Return float64[K, G]."""
+        match self.op:
+            case "count":
+                return self.count
+            case "group":
+                return np.ones_like(self.count)
+            case "avg":
+                with np.errstate(all="ignore"):
+                    return np.asarray(self.total / self.count)
+        return self.total
+
+
+def _filled(part: Part, filling: float) -> F64:
+    if part.present is None:
+        return part.values
+    return np.where(part.present, part.values, filling)
+
+
+STREAMED = frozenset({"sum", "avg", "min", "max", "count", "group"})
+"""Operators that :func:`streamed` evaluates; the others need :func:`whole`."""
+
+
+def streamed(node: Aggregation, stream: Stream, steps: int) -> Vector:
+    """Evaluate one of ``STREAMED`` over ``stream``."""
+    groups, labels = grouping(stream.labels, node)
+    totals = _Totals(node.op, steps, len(groups))
+    with np.errstate(invalid="ignore", over="ignore"):
+        for part in stream.parts():
+            if len(part.columns):
+                totals.add(part, Layout.of(groups.ids[part.columns]))
+        values = totals.result()
+        if node.op in ("sum", "avg"):
+            redo = totals.doubtful()
+            if redo is not None:
+                _sum_again(node.op, stream.collect(steps), groups, values, redo)
+    present = totals.count > 0
+    return Vector(
+        labels, values.T, None if present.all() else present.T, _unnamed(stream.unnamed, groups)
+    )
+
+
+def _unnamed(unnamed: Mask | None, groups: Groups) -> Mask | None:
+    """A group loses its name at the end of the query when any of its series does."""
+    if unnamed is None:
+        return None
+    return np.bincount(groups.ids, weights=unnamed, minlength=len(groups)) > 0
+
+
+def _sum_again(op: str, vector: Vector, groups: Groups, values: F64, redo: Mask) -> None:
+    """Sum the cells ``redo`` (bool[K, G]) with compensation, into ``values`` (float64[K, G])."""
+    order = np.argsort(groups.ids, kind="stable")
+    ends = np.cumsum(np.bincount(groups.ids, minlength=len(groups)))
+    for group in np.flatnonzero(redo.any(axis=0)):
+        rows = order[ends[group - 1] if group else 0 : ends[group]]
+        steps = np.flatnonzero(redo[:, group])
+        present = vector.mask()[rows][:, steps].T[:, :, None]
+        cells = np.where(present, vector.values[rows][:, steps].T[:, :, None], 0.0)
+        count = present.sum(axis=1) if op == "avg" else np.ones((len(steps), 1))
+        total, lost = neumaier(cells)
+        if op == "avg":
+            # A sum that overflows while the values do not is taken of the values' shares instead.
+            small, small_lost = neumaier(cells / count[:, None, :])
+            fallback = np.where(np.isinf(small), small, small + small_lost)
+            total = np.where(np.isfinite(total), total / count + lost / count, fallback)
+        else:
+            total = np.where(np.isinf(total), total, total + lost)
+        values[steps, group] = total[:, 0]
+
+
+# ---- operators over a whole vector
+
+
+def whole(node: Aggregation, vector: Vector, parameter: F64 | str) -> Vector:
+    """Evaluate an operator that is not in ``STREAMED``.
+
+    ``parameter`` is float64[K] (topk, bottomk, limitk, limit_ratio, quantile), the label of
+    count_values, or the empty string.
+    """
+    with np.errstate(all="ignore"):
+        if isinstance(parameter, str):
+            if node.op == "count_values":
+                return _count_values(node, vector, parameter)
+            return _deviation(node, vector)
+        if node.op == "quantile":
+            return _quantile(node, vector, parameter)
+        if node.op == "limit_ratio":
+            return _limit_ratio(vector, parameter)
+        return _selection(node, vector, parameter)
+
+
+def _deviation(node: Aggregation, vector: Vector) -> Vector:
+    groups, labels = grouping(vector.labels, node)
+    layout = Layout.of(groups.ids)
+    if not len(groups):
+        return Vector(labels, np.zeros((0, vector.values.shape[1])))
+    mask = vector.mask().T
+    count = layout.sum(mask.astype(np.float64))
+    base = _first_present(vector, layout)[:, groups.ids]
+    shifted = np.where(mask, vector.values.T - base, 0.0)
+    mean = layout.reduce(shifted, np.add) / count
+    spread = np.where(mask, shifted - mean[:, groups.ids], 0.0)
+    variance = layout.reduce(spread * spread, np.add) / count
+    values = np.sqrt(variance) if node.op == "stddev" else variance
+    return Vector(labels, values.T, (count > 0).T, _unnamed(vector.unnamed, groups))
+
+
+def _first_present(vector: Vector, layout: Layout) -> F64:
+    """Return float64[K, G], some value of each group: a centre that keeps constants exact."""
+    values = vector.values.T
+    filled = values if vector.present is None else np.where(vector.present.T, values, np.nan)
+    return layout.reduce(filled, np.fmax)
+
+
+def _padded(groups: Groups) -> Iterator[tuple[I64, I64, Mask]]:
+    """Yield groups int64[g], their series int64[w, g] and bool[w, g] where these are not padding.
+
+    Groups of about the same size come together, so that padding at most doubles the work.
+    """
+    order = np.argsort(groups.ids, kind="stable")
+    size = np.bincount(groups.ids, minlength=len(groups))
+    start = np.cumsum(size) - size
+    kind = np.ceil(np.log2(np.maximum(size, 1))).astype(np.int64)
+    for exponent in np.unique(kind):
+        chosen = np.flatnonzero(kind == exponent)
+        reach = np.arange(size[chosen].max())[:, None]
+        inside = reach < size[chosen]
+        yield chosen, order[np.where(inside, start[chosen] + reach, start[chosen])], inside
+
+
+def _by_group(
+    vector: Vector, groups: Groups, work: Callable[[slice, I64, I64, F64, Mask], None]
+) -> None:
+    """Call ``work`` with steps, groups, series int64[w, g], values and presence [k, w, g]."""
+    steps = vector.values.shape[1]
+    mask = vector.mask()
+    for chosen, rows, inside in _padded(groups):
+        size = max(1, (1 << 20) // rows.size)
+        for at in range(0, steps, size):
+            piece = slice(at, min(at + size, steps))
+            values = np.moveaxis(vector.values[:, piece][rows], 2, 0)
+            present = np.moveaxis(mask[:, piece][rows], 2, 0) & inside
+            work(piece, chosen, rows, values, present)
+
+
+def _quantile(node: Aggregation, vector: Vector, q: F64) -> Vector:
+    groups, labels = grouping(vector.labels, node)
+    steps = vector.values.shape[1]
+    out = np.full((steps, len(groups)), np.nan)
+    seen = np.zeros((steps, len(groups)), np.bool_)
+
+    def work(piece: slice, chosen: I64, rows: I64, values: F64, present: Mask) -> None:
+        ordered, count = nan_first_sorted(values, present)
+        out[piece, chosen] = sorted_quantile(ordered, count, q[piece][:, None])
+        seen[piece, chosen] = count > 0
+
+    _by_group(vector, groups, work)
+    return Vector(labels, out.T, seen.T, _unnamed(vector.unnamed, groups))
+
+
+def _selection(node: Aggregation, vector: Vector, k: F64) -> Vector:
+    """Keep k series of each group at each step: topk, bottomk, limitk."""
+    groups, _ = grouping(vector.labels, node)
+    kept = np.zeros(vector.values.shape, np.bool_)
+    sign = {"topk": -1.0, "bottomk": 1.0, "limitk": 0.0}[node.op]
+    limit = np.clip(np.nan_to_num(k), 0, len(vector)).astype(np.int64)
+
+    def work(piece: slice, chosen: I64, rows: I64, values: F64, present: Mask) -> None:
+        # Present before absent, then by value with NaN last; equal values keep their order.
+        key = sign * values if sign else np.zeros(values.shape)
+        order = np.lexsort((key, ~present), axis=1)
+        rank = np.empty(order.shape, np.int64)
+        np.put_along_axis(rank, order, np.arange(order.shape[1])[None, :, None], axis=1)
+        step, place, group = np.nonzero(present & (rank < limit[piece][:, None, None]))
+        kept[rows[place, group], piece.start + step] = True
+
+    _by_group(vector, groups, work)
+    rows = np.flatnonzero(kept.any(axis=1))
+    if vector.values.shape[1] == 1 and sign:
+        value = sign * vector.values[rows, 0]
+        rows = rows[np.lexsort((value, groups.ids[rows]))]
+    result = vector.take(rows)
+    return Vector(result.labels, result.values, kept[rows], result.unnamed)
+
+
+def _limit_ratio(vector: Vector, ratio: F64) -> Vector:
+    """Keep about the share ``ratio`` of the series; −r keeps just those that 1 − r leaves out."""
+    places = [int.from_bytes(series_id(row)[:8], "big") / 2.0**64 for row in vector.labels.rows()]
+    place = np.array(places, np.float64)[:, None]
+    share = np.clip(ratio, -1.0, 1.0)
+    kept = np.where(share >= 0, place < share, place >= 1.0 + share)
+    return Vector(vector.labels, vector.values, vector.mask() & kept, vector.unnamed)
+
+
+def _count_values(node: Aggregation, vector: Vector, label: str) -> Vector:
+    table = vector.labels.drop(label)
+    groups, labels = grouping(table, node)
+    series, step = np.nonzero(vector.mask())
+    cells = np.where(np.isnan(vector.values), np.nan, vector.values)[series, step]
+    if node.without and label in node.grouping:
+        cells = np.zeros_like(cells)
+    bits, which = np.unique(np.ascontiguousarray(cells).view(np.uint64), return_inverse=True)
+    keys, place = np.unique(groups.ids[series] * max(len(bits), 1) + which, return_inverse=True)
+    steps = vector.values.shape[1]
+    counts = np.bincount(place * steps + step, minlength=len(keys) * steps)
+    counts = counts.reshape(len(keys), steps)
+    labels = labels.take(keys // max(len(bits), 1))
+    if not (node.without and label in node.grouping):
+        texts = [number(value) for value in bits.view(np.float64).tolist()]
+        codes, dictionary = encode(texts)
+        labels = with_column(labels, label, codes[keys % max(len(bits), 1)], dictionary)
+    return Vector(labels, counts.astype(np.float64), counts > 0)

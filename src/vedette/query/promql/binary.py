@@ -1,0 +1,304 @@
+"""Binary operators: arithmetic, comparison, set operators, and how series find each other.
+
+Semantics: the documentation of Prometheus, "Operators". Series are matched once for all steps; a
+series takes part in a step only where it is present.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vedette.model.blocks import LabelTable
+from vedette.model.labels import METRIC_NAME
+from vedette.model.samples import F64, I64, Mask
+from vedette.query.promql.ast import Binary, Cardinality, VectorMatching
+from vedette.query.promql.labeling import (
+    Groups,
+    concat,
+    group_all,
+    group_by,
+    only,
+    with_column,
+)
+from vedette.query.promql.remarks import execution_error
+from vedette.query.promql.values import Part, Vector, both, distinct
+
+ARITHMETIC: dict[str, np.ufunc] = {
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "/": np.divide,
+    "%": np.fmod,
+    "^": np.power,
+    "atan2": np.arctan2,
+}
+COMPARISON: dict[str, np.ufunc] = {
+    "==": np.equal,
+    "!=": np.not_equal,
+    ">": np.greater,
+    "<": np.less,
+    ">=": np.greater_equal,
+    "<=": np.less_equal,
+}
+SET_OPERATORS = frozenset({"and", "or", "unless"})
+
+
+def scalars(op: str, left: F64, right: F64) -> F64:
+    """Return the operator applied to two scalars, float64[K]; comparisons give 0 or 1."""
+    with np.errstate(all="ignore"):
+        function = ARITHMETIC.get(op) or COMPARISON[op]
+        return np.asarray(function(left, right), np.float64)
+
+
+def part_with_scalar(node: Binary, part: Part, scalar: F64, swap: bool) -> Part:
+    """Return the operator applied to a part and a scalar float64[K] (left of it if ``swap``)."""
+    number = scalar[:, None]
+    with np.errstate(all="ignore"):
+        pair = (number, part.values) if swap else (part.values, number)
+        if node.op in ARITHMETIC:
+            return replace(part, values=ARITHMETIC[node.op](*pair))
+        holds = COMPARISON[node.op](*pair)
+    if node.return_bool:
+        return replace(part, values=holds.astype(np.float64))
+    return replace(part, present=both(part.present, holds))
+
+
+def changes_meaning(node: Binary) -> bool:
+    """Return whether the result is another quantity, which loses the metric name."""
+    return node.op in ARITHMETIC or node.return_bool
+
+
+# ---- signatures
+
+
+@dataclass(frozen=True, slots=True)
+class _Signatures:
+    """Which match group (of G) each series of both sides belongs to."""
+
+    left: I64
+    right: I64
+    groups: Groups
+
+
+def _signatures(
+    left: LabelTable, right: LabelTable, matching: VectorMatching | None
+) -> _Signatures:
+    names = _signature_names(left, right, matching)
+    joint = concat([only(left, names), only(right, names)])
+    groups = group_by(joint, joint.names)
+    return _Signatures(groups.ids[: len(left)], groups.ids[len(left) :], groups)
+
+
+def _signature_names(
+    left: LabelTable, right: LabelTable, matching: VectorMatching | None
+) -> list[str]:
+    if matching is not None and matching.on:
+        return list(matching.labels)
+    ignored = {METRIC_NAME, *(matching.labels if matching else ())}
+    return [name for name in {*left.names, *right.names} if name not in ignored]
+
+
+def _any_by_group(present: Mask, ids: I64, groups: int) -> Mask:
+    """Return bool[G, K]: whether any series of the group is present."""
+    out = np.zeros((groups, present.shape[1]), np.bool_)
+    if len(ids):
+        order = np.argsort(ids, kind="stable")
+        ordered = ids[order]
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        out[ordered[starts]] = np.logical_or.reduceat(present[order], starts, axis=0)
+    return out
+
+
+# ---- set operators
+
+
+def set_operation(node: Binary, left: Vector, right: Vector) -> Vector:
+    """Return ``left and right``, ``left or right`` or ``left unless right``."""
+    signatures = _signatures(left.labels, right.labels, node.matching)
+    groups = len(signatures.groups)
+    if node.op == "or":
+        taken = _any_by_group(left.mask(), signatures.left, groups)[signatures.right]
+        return _union(node, left, replace(right, present=right.mask() & ~taken))
+    found = _any_by_group(right.mask(), signatures.right, groups)[signatures.left]
+    return replace(left, present=left.mask() & (found if node.op == "and" else ~found))
+
+
+def _union(node: Binary, left: Vector, right: Vector) -> Vector:
+    unnamed = None
+    if left.unnamed is not None or right.unnamed is not None:
+        sides = [
+            np.zeros(len(side), np.bool_) if side.unnamed is None else side.unnamed
+            for side in (left, right)
+        ]
+        unnamed = np.concatenate(sides)
+    joint = Vector(
+        concat([left.labels, right.labels]),
+        np.concatenate([left.values, right.values]),
+        np.concatenate([left.mask(), right.mask()]),
+        unnamed,
+    )
+    return distinct(joint, node.span)
+
+
+# ---- arithmetic and comparison between vectors
+
+
+def vectors(node: Binary, left: Vector, right: Vector, delayed: bool) -> Vector:
+    """Return an arithmetic or comparison operator applied to two vectors.
+
+    Raises:
+        QueryError: the match is many-to-many, or one-sided without being declared so.
+    """
+    matching = node.matching or VectorMatching(Cardinality.ONE_TO_ONE, (), False, ())
+    swap = matching.cardinality is Cardinality.ONE_TO_MANY
+    many, one = (right, left) if swap else (left, right)
+    signatures = _signatures(many.labels, one.labels, matching)
+    _refuse_several(node, matching, many, one, signatures)
+    one, ids = _coalesced(one, signatures, matching.include)
+    pairs = _pairs(signatures.left, ids, len(signatures.groups))
+    many, one = many.take(pairs[0]), one.take(pairs[1])
+    present = both(many.present, one.present)
+    if matching.cardinality is Cardinality.ONE_TO_ONE:
+        _refuse_many_to_one(node, present, signatures.left[pairs[0]], many.values.shape)
+    labels = _result_labels(node, matching, many.labels, one.labels)
+    result = _compute(node, (one, many) if swap else (many, one), present, labels)
+    merged = _merge(node, result, present)
+    if node.return_bool and METRIC_NAME in merged.labels.names:
+        if delayed:
+            return replace(merged, unnamed=np.ones(len(merged), np.bool_))
+        return distinct(replace(merged, labels=merged.labels.drop(METRIC_NAME)), node.span)
+    return merged
+
+
+def _compute(
+    node: Binary, sides: tuple[Vector, Vector], present: Mask | None, labels: LabelTable
+) -> Vector:
+    left, right = sides
+    with np.errstate(all="ignore"):
+        if node.op in ARITHMETIC:
+            return Vector(labels, ARITHMETIC[node.op](left.values, right.values), present)
+        holds = COMPARISON[node.op](left.values, right.values)
+    if node.return_bool:
+        return Vector(labels, holds.astype(np.float64), present)
+    return Vector(labels, left.values, both(present, holds))
+
+
+def _refuse_several(
+    node: Binary, matching: VectorMatching, many: Vector, one: Vector, signatures: _Signatures
+) -> None:
+    """Raise where two series of the "one" side share a match group at a step."""
+    groups = len(signatures.groups)
+    size = np.bincount(signatures.right, minlength=groups)
+    doubled = np.flatnonzero(size[signatures.right] > 1)
+    if not len(doubled):
+        return
+    present = one.mask()[doubled]
+    ids = signatures.right[doubled]
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    count = np.add.reduceat(present[order].astype(np.int64), starts, axis=0)
+    # Where the other side has no sample at all, Prometheus does not look at this one.
+    clash = (count > 1) & many.mask().any(axis=0)
+    if not clash.any():
+        return
+    group, step = (int(x[0]) for x in np.nonzero(clash))
+    rows = doubled[order][ordered == ordered[starts[group]]]
+    rows = [int(row) for row in rows if one.mask()[row, step]][:2]
+    names = _signature_names(many.labels, one.labels, matching)
+    side = "left" if matching.cardinality is Cardinality.ONE_TO_MANY else "right"
+    series = ", ".join(str(one.labels.labels(row)) for row in rows[::-1])
+    raise execution_error(
+        f"found duplicate series for the match group {only(one.labels, names).labels(rows[0])} "
+        f"on the {side} hand-side of the operation: [{series}];"
+        "many-to-many matching not allowed: matching labels must be unique on one side",
+        node.span,
+    )
+
+
+def _coalesced(
+    one: Vector, signatures: _Signatures, include: tuple[str, ...]
+) -> tuple[Vector, I64]:
+    """Merge series of the "one" side that stand for the same match group at different steps."""
+    ids = signatures.right
+    if len(np.unique(ids)) == len(ids):
+        return one, ids
+    wanted = only(one.labels, include)
+    groups = group_by(wanted, wanted.names)
+    key = Groups(*_renumbered(ids * max(len(groups), 1) + groups.ids))
+    values, present = one.values[key.first].copy(), one.mask()[key.first].copy()
+    extra = np.ones(len(ids), np.bool_)
+    extra[key.first] = False
+    for row in np.flatnonzero(extra):
+        np.copyto(values[key.ids[row]], one.values[row], where=one.mask()[row])
+        present[key.ids[row]] |= one.mask()[row]
+    return Vector(one.labels.take(key.first), values, present), ids[key.first]
+
+
+def _renumbered(keys: I64) -> tuple[I64, I64]:
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    return inverse.astype(np.int64), first
+
+
+def _pairs(many: I64, one: I64, groups: int) -> tuple[I64, I64]:
+    """Return rows of both sides, one pair for each two series of the same match group."""
+    order = np.argsort(one, kind="stable")
+    size = np.bincount(one, minlength=groups)
+    start = np.cumsum(size) - size
+    count = size[many]
+    rows = np.repeat(np.arange(len(many)), count)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
+    return rows, order[np.repeat(start[many], count) + within]
+
+
+def _refuse_many_to_one(
+    node: Binary, present: Mask | None, ids: I64, shape: tuple[int, ...]
+) -> None:
+    if len(np.unique(ids)) == len(ids):
+        return
+    mask = np.ones(shape, np.bool_) if present is None else present
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    if (np.add.reduceat(mask[order].astype(np.int64), starts, axis=0) > 1).any():
+        raise execution_error(
+            "multiple matches for labels: many-to-one matching must be explicit "
+            "(group_left/group_right)",
+            node.span,
+        )
+
+
+def _result_labels(
+    node: Binary, matching: VectorMatching, many: LabelTable, one: LabelTable
+) -> LabelTable:
+    labels = many.drop(METRIC_NAME) if node.op in ARITHMETIC else many
+    if matching.cardinality is Cardinality.ONE_TO_ONE:
+        if matching.on:
+            return only(labels, matching.labels)
+        return labels.drop(*matching.labels)
+    for name in matching.include:
+        column = one.column(name)
+        labels = labels.drop(name) if column is None else with_column(labels, name, *column)
+    return labels
+
+
+def _merge(node: Binary, result: Vector, matched: Mask | None) -> Vector:
+    """Merge result series of equal labels.
+
+    Raises:
+        QueryError: two of them matched at the same step, whether or not the result was kept.
+    """
+    if group_all(result.labels).distinct:
+        return result
+    mask = np.ones(result.values.shape, np.bool_) if matched is None else matched
+    groups = group_all(result.labels)
+    order = np.argsort(groups.ids, kind="stable")
+    ordered = groups.ids[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    if (np.add.reduceat(mask[order].astype(np.int64), starts, axis=0) > 1).any():
+        raise execution_error(
+            "multiple matches for labels: grouping labels must ensure unique matches", node.span
+        )
+    return distinct(result, node.span)

@@ -1,0 +1,287 @@
+"""The functions that are evaluated by hand: each takes the evaluator, its call and the frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vedette.model.blocks import LabelTable
+from vedette.model.samples import F64, Mask
+from vedette.query.promql import histogram
+from vedette.query.promql.ast import Call, Expr, MatrixSelector, Paren, VectorSelector
+from vedette.query.promql.labeling import EMPTY_TABLE, concat, encode, with_column
+from vedette.query.promql.remarks import execution_error, number
+from vedette.query.promql.values import Frame, Part, Scalar, Value, Vector, distinct
+from vedette.query.promql.vectorfuncs import (
+    DATES,
+    ELEMENTWISE,
+    absent_labels,
+    clamp,
+    label_join,
+    label_replace,
+    round_to,
+    sort_by_label,
+    sort_by_value,
+)
+
+if TYPE_CHECKING:
+    from vedette.query.promql.evaluator import Evaluator
+
+Evaluate = Callable[["Evaluator", Call, Frame], Value]
+Change = Callable[[Part], Part]
+Prepare = Callable[["Evaluator", Call, Frame], Change]
+
+
+# ---- functions of each sample alone, which a stream passes through
+
+
+def _elementwise(function: Callable[[F64], F64]) -> Prepare:
+    def prepare(evaluator: Evaluator, call: Call, frame: Frame) -> Change:
+        def change(part: Part) -> Part:
+            with np.errstate(all="ignore"):
+                return replace(part, values=function(part.values))
+
+        return change
+
+    return prepare
+
+
+def _round(evaluator: Evaluator, call: Call, frame: Frame) -> Change:
+    one = len(call.args) < 2
+    nearest = np.ones(len(frame)) if one else evaluator.scalar(call.args[1], frame)
+
+    def change(part: Part) -> Part:
+        with np.errstate(all="ignore"):
+            return replace(part, values=round_to(part.values, nearest))
+
+    return change
+
+
+def _clamp(evaluator: Evaluator, call: Call, frame: Frame) -> Change:
+    bounds = [evaluator.scalar(arg, frame) for arg in call.args[1:]]
+    low, high = np.full(len(frame), -np.inf), np.full(len(frame), np.inf)
+    if call.function != "clamp_max":
+        low = bounds[0]
+    if call.function != "clamp_min":
+        high = bounds[-1]
+    empty = (high < low)[:, None]
+
+    def change(part: Part) -> Part:
+        present = part.present
+        if empty.any():
+            present = ~empty if present is None else present & ~empty
+        return replace(part, values=clamp(part.values, low, high), present=present)
+
+    return change
+
+
+STREAM_CALLS: dict[str, Prepare] = {
+    **{name: _elementwise(function) for name, function in ELEMENTWISE.items()},
+    "round": _round,
+    "clamp": _clamp,
+    "clamp_min": _clamp,
+    "clamp_max": _clamp,
+}
+
+
+# ---- scalars and constant vectors
+
+
+def _of_frame(value: Callable[[Frame], F64]) -> Evaluate:
+    return lambda evaluator, call, frame: Scalar(value(frame))
+
+
+def _of_query(value: Callable[[Frame], float]) -> Evaluate:
+    return lambda evaluator, call, frame: Scalar(np.full(len(frame), value(evaluator.frame)))
+
+
+def _vector(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+    return Vector(EMPTY_TABLE, evaluator.scalar(call.args[0], frame)[None, :])
+
+
+def _scalar(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+    vector = evaluator.vector(call.args[0], frame)
+    mask = vector.mask()
+    alone = mask.sum(axis=0) == 1
+    values = np.where(mask, vector.values, 0.0).sum(axis=0)
+    return Scalar(np.where(alone, values, np.nan))
+
+
+def _extreme_of(pick: np.ufunc) -> Evaluate:
+    def evaluate(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+        left, right = (evaluator.scalar(arg, frame) for arg in call.args)
+        return Scalar(np.asarray(pick(left, right)))
+
+    return evaluate
+
+
+def _date(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+    part_of_date = DATES[call.function]
+    if not call.args:
+        return Vector(EMPTY_TABLE, part_of_date(frame.ts / 1000.0)[None, :].astype(np.float64))
+    vector = evaluator.vector(call.args[0], frame)
+    values = np.where(np.isfinite(vector.values), part_of_date(vector.values), np.nan)
+    return evaluator.unnamed(replace(vector, values=values), call)
+
+
+def _timestamp(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+    inner = call.args[0]
+    while isinstance(inner, Paren):
+        inner = inner.expr
+    if isinstance(inner, VectorSelector):
+        vector = evaluator.instants(inner, frame, times=True).collect(len(frame))
+    else:
+        vector = evaluator.vector(inner, frame)
+        seconds = np.broadcast_to(frame.ts / 1000.0, vector.values.shape)
+        vector = replace(vector, values=seconds.copy())
+    return evaluator.unnamed(vector, call)
+
+
+# ---- absence
+
+
+def _one_where(seen: Mask, expr: Expr) -> Vector:
+    """Return 1 where nothing was ``seen`` (bool[K]), labelled by the matchers of ``expr``."""
+    inner = expr
+    while isinstance(inner, Paren):
+        inner = inner.expr
+    if isinstance(inner, MatrixSelector):
+        inner = inner.selector
+    matchers = inner.matchers if isinstance(inner, VectorSelector) else ()
+    labels = LabelTable.of([absent_labels(matchers)])
+    return Vector(labels, np.ones((1, len(seen))), ~seen[None, :])
+
+
+def _absent(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+    mask = evaluator.vector(call.args[0], frame).mask()
+    return _one_where(np.asarray(mask.any(axis=0)), call.args[0])
+
+
+def _absent_over_time(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+    return _one_where(evaluator.seen(call, frame), call.args[0])
+
+
+# ---- histograms
+
+
+def _histogram_quantile(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+    q = evaluator.scalar(call.args[0], frame)
+    evaluator.warn_quantile(q, call.args[0])
+    return _measured(evaluator, call, call.args[1], frame, q)
+
+
+def _measured(evaluator: Evaluator, call: Call, arg: Expr, frame: Frame, q: F64) -> Vector:
+    vector = evaluator.vector(arg, frame)
+    measure = histogram.quantile(q, arg.span, evaluator.remarks)
+    result = histogram.measure_histograms(vector, measure, arg.span, evaluator.remarks)
+    return evaluator.unnamed(result, call)
+
+
+def _histogram_quantiles(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+    label = evaluator.text(call.args[1])
+    results = []
+    for arg in call.args[2:]:
+        q = evaluator.scalar(arg, frame)
+        evaluator.warn_quantile(q, arg)
+        result = _measured(evaluator, call, call.args[0], frame, q)
+        text = number(float(q[0]))
+        text += ".0" if text.lstrip("-").isdigit() else ""
+        codes, values = encode([text] * len(result))
+        results.append(replace(result, labels=with_column(result.labels, label, codes, values)))
+    unnamed = [r.unnamed for r in results if r.unnamed is not None]
+    joint = Vector(
+        concat([r.labels for r in results]),
+        np.concatenate([r.values for r in results]),
+        np.concatenate([r.mask() for r in results]),
+        np.concatenate(unnamed) if unnamed else None,
+    )
+    return distinct(joint, call.span)
+
+
+def _histogram_fraction(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+    low, high = (evaluator.scalar(arg, frame) for arg in call.args[:2])
+    vector = evaluator.vector(call.args[2], frame)
+    span = call.args[2].span
+    measure = histogram.fraction(low, high)
+    result = histogram.measure_histograms(vector, measure, span, evaluator.remarks)
+    return evaluator.unnamed(result, call)
+
+
+def _of_native_histograms(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+    """Functions of native histograms ignore floats, and nothing else can be selected yet."""
+    vector = evaluator.vector(call.args[0], frame)
+    return vector.take(np.zeros(0, np.int64))
+
+
+# ---- labels and order
+
+
+def _label_replace(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+    texts = [evaluator.text(arg) for arg in call.args[1:]]
+    return label_replace(evaluator.vector(call.args[0], frame), texts, call.span)
+
+
+def _label_join(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+    texts = [evaluator.text(arg) for arg in call.args[1:]]
+    return label_join(evaluator.vector(call.args[0], frame), texts, call.span)
+
+
+def _sort(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+    vector = evaluator.vector(call.args[0], frame)
+    if len(evaluator.frame) > 1 or evaluator.frame.step:
+        evaluator.remarks.warn(
+            "sort is ineffective for range queries since results are always ordered by labels",
+            call.span,
+        )
+        return vector
+    if len(frame) > 1:
+        return vector
+    descending = call.function.endswith("_desc")
+    if "label" in call.function:
+        names = [evaluator.text(arg) for arg in call.args[1:]]
+        return sort_by_label(vector, names, descending)
+    return sort_by_value(vector, descending)
+
+
+def _info(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+    raise execution_error(
+        "info() is not supported; join the info metric with group_left instead", call.span
+    )
+
+
+CALLS: dict[str, Evaluate] = {
+    **dict.fromkeys(DATES, _date),
+    **dict.fromkeys(
+        [
+            "histogram_avg",
+            "histogram_count",
+            "histogram_sum",
+            "histogram_stddev",
+            "histogram_stdvar",
+        ],
+        _of_native_histograms,
+    ),
+    **dict.fromkeys(("sort", "sort_desc", "sort_by_label", "sort_by_label_desc"), _sort),
+    "time": _of_frame(lambda frame: frame.ts / 1000.0),
+    "pi": _of_query(lambda frame: np.pi),
+    "start": _of_query(lambda frame: frame.start / 1000.0),
+    "end": _of_query(lambda frame: frame.end / 1000.0),
+    "step": _of_query(lambda frame: frame.step / 1000.0),
+    "range": _of_query(lambda frame: (frame.end - frame.start) / 1000.0),
+    "min_of": _extreme_of(np.minimum),
+    "max_of": _extreme_of(np.maximum),
+    "vector": _vector,
+    "scalar": _scalar,
+    "timestamp": _timestamp,
+    "absent": _absent,
+    "absent_over_time": _absent_over_time,
+    "histogram_quantile": _histogram_quantile,
+    "histogram_quantiles": _histogram_quantiles,
+    "histogram_fraction": _histogram_fraction,
+    "label_replace": _label_replace,
+    "label_join": _label_join,
+    "info": _info,
+}

@@ -1,0 +1,131 @@
+"""The PromQL engine: a query and a source of samples in, a result out.
+
+Synchronous and bound by the CPU alone. Time comes in as arguments. Whoever wants to stop a query
+passes ``check``, which is called between pieces of work and raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from vedette.model.labels import METRIC_NAME
+from vedette.model.results import (
+    QueryResult,
+    SamplesResult,
+    ScalarResult,
+    StringResult,
+    VectorResult,
+    steps,
+)
+from vedette.model.samples import I64
+from vedette.query.errors import QueryError as QueryError
+from vedette.query.promql.ast import Expr, MatrixSelector, Paren, Subquery
+from vedette.query.promql.evaluator import Evaluator
+from vedette.query.promql.labeling import label_order
+from vedette.query.promql.options import EngineOptions as EngineOptions
+from vedette.query.promql.parser import parse_cached
+from vedette.query.promql.remarks import Remarks, bad_data
+from vedette.query.promql.values import Frame, Scalar, String, Vector, distinct
+from vedette.query.source import SampleSource
+
+Check = Callable[[], None]
+
+
+def _go_on() -> None:
+    """Never stop a query."""
+
+
+class Engine:
+    """Answers PromQL queries from ``samples``.
+
+    Safe to call from several threads, as the source is.
+    """
+
+    def __init__(self, samples: SampleSource, options: EngineOptions | None = None) -> None:
+        self._samples = samples
+        self.options = options or EngineOptions()
+
+    def instant(self, query: str | Expr, ts: int, check: Check = _go_on) -> QueryResult:
+        """Evaluate ``query`` at ``ts`` (ms).
+
+        Raises:
+            PromQLSyntaxError: ``query`` is no PromQL expression.
+            QueryError: the query cannot be answered.
+        """
+        expr = parse_cached(query) if isinstance(query, str) else query
+        frame = Frame(np.array([ts], np.int64), 0, ts, ts)
+        remarks = Remarks()
+        evaluator = Evaluator(self._samples, self.options, frame, remarks, check)
+        inner = expr
+        while isinstance(inner, Paren):
+            inner = inner.expr
+        if isinstance(inner, MatrixSelector | Subquery):
+            return SamplesResult(tuple(evaluator.samples(inner, frame)), remarks.all())
+        value = evaluator.value(expr, frame)
+        if isinstance(value, String):
+            return StringResult(ts, value.text, remarks.all())
+        return _result(value, frame.ts, expr, remarks)
+
+    def range(
+        self, query: str | Expr, start: int, end: int, step: int, check: Check = _go_on
+    ) -> VectorResult | ScalarResult:
+        """Evaluate ``query`` from ``start`` to at most ``end``, every ``step`` (all ms).
+
+        Raises:
+            PromQLSyntaxError: ``query`` is no PromQL expression.
+            QueryError: the range is not sound, or the query cannot be answered.
+        """
+        expr = parse_cached(query) if isinstance(query, str) else query
+        frame = Frame(self._steps(start, end, step), step, start, end)
+        remarks = Remarks()
+        evaluator = Evaluator(self._samples, self.options, frame, remarks, check)
+        value = evaluator.value(expr, frame)
+        if isinstance(value, String):
+            raise bad_data(
+                'invalid expression type "string" for range query, must be Scalar or instant Vector',
+                expr.span,
+            )
+        return _result(value, frame.ts, expr, remarks)
+
+    def _steps(self, start: int, end: int, step: int) -> I64:
+        if step <= 0:
+            raise bad_data(
+                "zero or negative query resolution step widths are not accepted. "
+                "Try a positive integer"
+            )
+        if end < start:
+            raise bad_data("end timestamp must not be before start time")
+        if (end - start) // step >= self.options.max_steps:
+            raise bad_data(
+                f"exceeded maximum resolution of {self.options.max_steps:,} points per timeseries. "
+                "Try decreasing the query resolution (?step=XX)"
+            )
+        return steps(start, end, step)
+
+
+def _result(
+    value: Vector | Scalar, ts: I64, expr: Expr, remarks: Remarks
+) -> VectorResult | ScalarResult:
+    if isinstance(value, Scalar):
+        return ScalarResult(ts, value.values, remarks.all())
+    vector = _renamed(value, expr)
+    if vector.present is not None:
+        rows = np.flatnonzero(vector.present.any(axis=1))
+        if len(rows) < len(vector):
+            vector = vector.take(rows)
+    if len(ts) > 1:
+        vector = vector.take(label_order(vector.labels))
+    return VectorResult(vector.labels, ts, np.ascontiguousarray(vector.marked()), remarks.all())
+
+
+def _renamed(vector: Vector, expr: Expr) -> Vector:
+    """Take away the names that were marked to go, and merge what thereby becomes the same."""
+    column = vector.labels.column(METRIC_NAME)
+    if vector.unnamed is None or column is None or not vector.unnamed.any():
+        return vector
+    codes = vector.labels.codes.copy()
+    codes[vector.labels.names.index(METRIC_NAME), vector.unnamed] = 0
+    labels = type(vector.labels)(vector.labels.names, codes, vector.labels.values)
+    return distinct(Vector(labels, vector.values, vector.present), expr.span)

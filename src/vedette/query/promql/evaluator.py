@@ -1,0 +1,395 @@
+"""From the nodes of an expression to values, over all steps of a frame at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from vedette.model.blocks import Block
+from vedette.model.labels import METRIC_NAME, Labels
+from vedette.model.matchers import Matcher, MatchOp
+from vedette.model.samples import F64, I64, Mask
+from vedette.query.promql import binary, histogram
+from vedette.query.promql.aggregate import STREAMED, streamed, whole
+from vedette.query.promql.ast import (
+    Aggregation,
+    AtPreprocessor,
+    Binary,
+    Call,
+    Expr,
+    MatrixSelector,
+    NumberLiteral,
+    Paren,
+    StringLiteral,
+    Subquery,
+    Unary,
+    VectorSelector,
+)
+from vedette.query.promql.calls import CALLS, STREAM_CALLS
+from vedette.query.promql.labeling import names_of
+from vedette.query.promql.options import EngineOptions
+from vedette.query.promql.plan import is_scalar, is_step_invariant, subquery_steps
+from vedette.query.promql.rangefuncs import RANGE_FUNCTIONS, Arguments, RangeFunction
+from vedette.query.promql.remarks import Remarks, execution_error
+from vedette.query.promql.select import Found, Reach, instant_parts, unite, window_parts
+from vedette.query.promql.values import (
+    Frame,
+    Part,
+    Scalar,
+    Stream,
+    String,
+    Value,
+    Vector,
+    repeat,
+    stream_of,
+    without_name,
+)
+from vedette.query.source import SampleSource
+
+_COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
+
+
+class Evaluator:
+    """Evaluates the nodes of one query.
+
+    Attributes:
+        options: those of the engine.
+        frame: the frame of the whole query.
+        remarks: where annotations go.
+    """
+
+    def __init__(
+        self,
+        samples: SampleSource,
+        options: EngineOptions,
+        frame: Frame,
+        remarks: Remarks,
+        check: Callable[[], None],
+    ) -> None:
+        self.options = options
+        self.frame = frame
+        self.remarks = remarks
+        self._samples = samples
+        self._check = check
+        self._spent = 0
+
+    # ---- values
+
+    def value(self, expr: Expr, frame: Frame) -> Value:
+        """Return the value of ``expr`` at the times of ``frame``.
+
+        Raises:
+            QueryError: it cannot be computed.
+        """
+        self._check()
+        if len(frame) > 1 and is_step_invariant(expr):
+            return self._once(expr, frame)
+        match expr:
+            case NumberLiteral(value):
+                return Scalar(np.full(len(frame), value))
+            case StringLiteral(text):
+                return String(text)
+            case Paren(inner):
+                return self.value(inner, frame)
+            case VectorSelector():
+                return self._collected(self.instants(expr, frame, times=False), frame)
+            case Call():
+                return self._call(expr, frame)
+            case Unary():
+                return self._unary(expr, frame)
+            case Binary():
+                return self._binary(expr, frame)
+            case Aggregation():
+                return self._aggregation(expr, frame)
+            case MatrixSelector() | Subquery():
+                raise execution_error(
+                    "a range vector has no value here; use it in a function such as rate()",
+                    expr.span,
+                )
+
+    def _call(self, call: Call, frame: Frame) -> Value:
+        if call.function in CALLS:
+            return CALLS[call.function](self, call, frame)
+        if call.function in RANGE_FUNCTIONS:
+            stream = self._range_parts(call, RANGE_FUNCTIONS[call.function], frame)
+            vector = self._collected(stream, frame)
+            keeps = RANGE_FUNCTIONS[call.function].keeps_name
+            return vector if keeps else self.unnamed(vector, call)
+        if call.function in STREAM_CALLS:
+            change = STREAM_CALLS[call.function](self, call, frame)
+            stream = self.stream(call.args[0], frame).map(change)
+            return self.unnamed(self._collected(stream, frame), call)
+        raise execution_error(f"{call.function}() is not supported", call.span)
+
+    def _once(self, expr: Expr, frame: Frame) -> Value:
+        """Evaluate what is the same at every step at the first one only."""
+        value = self.value(expr, frame.single())
+        if isinstance(value, Scalar):
+            return Scalar(np.repeat(value.values, len(frame)))
+        return repeat(value, len(frame)) if isinstance(value, Vector) else value
+
+    def vector(self, expr: Expr, frame: Frame) -> Vector:
+        """Return the value of ``expr``, which the parser found to be an instant vector."""
+        value = self.value(expr, frame)
+        if not isinstance(value, Vector):
+            raise execution_error("expected an instant vector", expr.span)
+        return value
+
+    def scalar(self, expr: Expr, frame: Frame) -> F64:
+        """Return float64[K], the value of ``expr``, which the parser found to be a scalar."""
+        value = self.value(expr, frame)
+        if not isinstance(value, Scalar):
+            raise execution_error("expected a scalar", expr.span)
+        return value.values
+
+    def text(self, expr: Expr) -> str:
+        """Return the text of ``expr``, which the parser found to be a string."""
+        value = self.value(expr, self.frame)
+        if not isinstance(value, String):
+            raise execution_error("expected a string", expr.span)
+        return value.text
+
+    def unnamed(self, vector: Vector, expr: Expr) -> Vector:
+        """Return ``vector`` without metric names, now or, as the options say, in the end."""
+        return without_name(vector, self.options.delayed_name_removal, expr.span)
+
+    def _collected(self, stream: Stream, frame: Frame) -> Vector:
+        self._limit(len(stream.labels) * len(frame))
+        return stream.collect(len(frame))
+
+    # ---- streams
+
+    def stream(self, expr: Expr, frame: Frame) -> Stream:
+        """Return the instant vector ``expr`` part by part where that is possible."""
+        if len(frame) == 1 or not is_step_invariant(expr):
+            stream = self._stream(expr, frame)
+            if stream is not None:
+                return stream
+        return stream_of(self.vector(expr, frame))
+
+    def _stream(self, expr: Expr, frame: Frame) -> Stream | None:
+        match expr:
+            case Paren(inner):
+                return self._stream(inner, frame)
+            case VectorSelector():
+                return self.instants(expr, frame, times=False)
+            case Call() if expr.function in RANGE_FUNCTIONS:
+                function = RANGE_FUNCTIONS[expr.function]
+                stream = self._range_parts(expr, function, frame)
+                return stream if function.keeps_name else self._unnamed_stream(stream)
+            case Call() if expr.function in STREAM_CALLS:
+                operand = self.stream(expr.args[0], frame)
+                change = STREAM_CALLS[expr.function](self, expr, frame)
+                return self._unnamed_stream(operand.map(change))
+            case Binary() if is_scalar(expr.left) != is_scalar(expr.right):
+                return self._scalar_stream(expr, frame)
+            case _:
+                return None
+
+    def _scalar_stream(self, node: Binary, frame: Frame) -> Stream | None:
+        swap = is_scalar(node.left)
+        operand, other = (node.right, node.left) if swap else (node.left, node.right)
+        scalar = self.scalar(other, frame)
+        inner = self.stream(operand, frame)
+        stream = inner.map(lambda part: binary.part_with_scalar(node, part, scalar, swap))
+        return self._unnamed_stream(stream) if binary.changes_meaning(node) else stream
+
+    def _unnamed_stream(self, stream: Stream) -> Stream | None:
+        """Return the stream without names, or ``None`` where series could become the same."""
+        if METRIC_NAME not in stream.labels.names:
+            return stream
+        if self.options.delayed_name_removal:
+            return replace(stream, unnamed=np.ones(len(stream.labels), np.bool_))
+        if names_of(stream.labels) > 1:
+            return None
+        return replace(stream, labels=stream.labels.drop(METRIC_NAME))
+
+    def instants(self, node: VectorSelector, frame: Frame, times: bool) -> Stream:
+        """Return the samples (or their times in seconds) that ``node`` selects at each step."""
+        ends = _ends(node, frame)
+        reach = Reach(ends, self.options.lookback_ms, self.options.window_2x, self._spend)
+        found = self._find(node, reach)
+        return Stream(found.labels, lambda: instant_parts(found, reach, times))
+
+    def _range_parts(self, call: Call, function: RangeFunction, frame: Frame) -> Stream:
+        found, reach = self._range(_range_argument(call), frame)
+        self._suspect_gauge(call, found)
+        scalars = tuple(self.scalar(arg, frame) for arg in call.args if not _is_range(arg))
+        arguments = Arguments(scalars, frame.ts, self.options.window_2x)
+
+        def parts() -> Iterator[Part]:
+            for columns, windows in window_parts(found, reach):
+                self._check()
+                yield Part(columns, *function(windows, arguments))
+
+        if call.function == "quantile_over_time" and len(found.labels):
+            self.warn_quantile(scalars[0], call.args[0])
+        return Stream(found.labels, parts, found.unnamed)
+
+    def seen(self, call: Call, frame: Frame) -> Mask:
+        """Return bool[K]: whether the range vector of ``call`` holds any sample."""
+        stream = self._range_parts(call, RANGE_FUNCTIONS["present_over_time"], frame)
+        seen = np.zeros(len(frame), np.bool_)
+        for part in stream.parts():
+            seen |= True if part.present is None else part.present.any(axis=1)
+        return seen
+
+    def _suspect_gauge(self, call: Call, found: Found) -> None:
+        """Remark on a rate of something that is not named like a counter."""
+        if call.function not in ("rate", "increase") or not found.blocks:
+            return
+        column = found.labels.column(METRIC_NAME)
+        names = [column[1][code] for code in np.unique(column[0])] if column else []
+        for name in names:
+            if name and not name.endswith(_COUNTER_SUFFIXES):
+                self.remarks.info(
+                    "metric might not be a counter, name does not end in "
+                    f'_total/_sum/_count/_bucket: "{name}"',
+                    _range_argument(call).span,
+                )
+
+    # ---- selection
+
+    def _find(self, node: VectorSelector, reach: Reach) -> Found:
+        matchers = list(node.matchers)
+        named = any(m.name == METRIC_NAME and m.op is MatchOp.EQUAL for m in matchers)
+        if node.name is not None and not named:
+            matchers.append(Matcher(METRIC_NAME, MatchOp.EQUAL, node.name))
+        self._check()
+        start, end = int(reach.ends[0]) - reach.span, int(reach.ends[-1])
+        return unite(self._samples.select(matchers, start, end))
+
+    def _range(self, node: MatrixSelector | Subquery, frame: Frame) -> tuple[Found, Reach]:
+        selector = node.selector if isinstance(node, MatrixSelector) else node
+        reach = Reach(_ends(selector, frame), node.range, self.options.window_2x, self._spend)
+        if isinstance(node, MatrixSelector):
+            return self._find(node.selector, reach), reach
+        return self._subquery(node, reach), reach
+
+    def _subquery(self, node: Subquery, reach: Reach) -> Found:
+        step = node.step or self.options.default_step_ms
+        ts = subquery_steps(reach, step)
+        self._limit(len(ts))
+        if not len(ts):
+            return unite(())
+        inner = Frame(ts, step, self.frame.start, self.frame.end)
+        value = self.value(node.expr, inner)
+        if not isinstance(value, Vector):
+            raise execution_error("a subquery needs an instant vector", node.span)
+        columns = np.arange(len(value), dtype=np.int32)
+        block = Block(columns, ts, np.ascontiguousarray(value.marked().T))
+        return Found(value.labels, ((0, block),) if len(value) else (), value.unnamed)
+
+    def samples(
+        self, node: MatrixSelector | Subquery, frame: Frame
+    ) -> list[tuple[Labels, I64, F64]]:
+        """Return the raw samples of a range vector at the only step of ``frame``."""
+        found, reach = self._range(node, frame)
+        rows: list[tuple[Labels, I64, F64]] = []
+        for columns, windows in window_parts(found, reach):
+            for k, column in enumerate(columns.tolist()):
+                at = 0 if windows.shared else k
+                piece = slice(int(windows.lo[0, at]), int(windows.hi[0, at]))
+                values = windows.values[piece, k] if windows.shared else windows.values[piece]
+                if len(values):
+                    rows.append((found.labels.labels(column), windows.ts[piece], values))
+        return sorted(rows, key=lambda row: row[0].pairs)
+
+    def _spend(self, samples: int) -> None:
+        self._check()
+        self._spent += samples
+        self._limit(self._spent)
+
+    def _limit(self, cells: int) -> None:
+        if cells > self.options.max_samples:
+            raise execution_error(
+                "query processing would load too many samples into memory in query execution; "
+                "select fewer series, a shorter range or a longer step"
+            )
+
+    # ---- operators
+
+    def _unary(self, node: Unary, frame: Frame) -> Value:
+        value = self.value(node.expr, frame)
+        if node.op == "+" or isinstance(value, String):
+            return value
+        if isinstance(value, Scalar):
+            return Scalar(-value.values)
+        return self.unnamed(replace(value, values=-value.values), node)
+
+    def _binary(self, node: Binary, frame: Frame) -> Value:
+        left, right = self.value(node.left, frame), self.value(node.right, frame)
+        if isinstance(left, Scalar) and isinstance(right, Scalar):
+            return Scalar(binary.scalars(node.op, left.values, right.values))
+        if isinstance(left, Vector) and isinstance(right, Vector):
+            if node.op in binary.SET_OPERATORS:
+                return binary.set_operation(node, left, right)
+            return binary.vectors(node, left, right, self.options.delayed_name_removal)
+        if isinstance(left, Vector) and isinstance(right, Scalar):
+            return self._with_scalar(node, left, right.values, swap=False)
+        if isinstance(left, Scalar) and isinstance(right, Vector):
+            return self._with_scalar(node, right, left.values, swap=True)
+        raise execution_error(f'operator "{node.op}" is not defined for strings', node.span)
+
+    def _with_scalar(self, node: Binary, vector: Vector, scalar: F64, swap: bool) -> Vector:
+        whole_vector = next(stream_of(vector).parts())
+        part = binary.part_with_scalar(node, whole_vector, scalar, swap)
+        present = None if part.present is None else part.present.T
+        result = replace(vector, values=part.values.T, present=present)
+        return self.unnamed(result, node) if binary.changes_meaning(node) else result
+
+    def _aggregation(self, node: Aggregation, frame: Frame) -> Vector:
+        if node.op in STREAMED:
+            return streamed(node, self.stream(node.expr, frame), len(frame))
+        parameter: F64 | str = ""
+        if node.op == "count_values" and node.parameter is not None:
+            parameter = self.text(node.parameter)
+        elif node.parameter is not None:
+            parameter = self.scalar(node.parameter, frame)
+            self._check_parameter(node, node.parameter, parameter)
+        return whole(node, self.vector(node.expr, frame), parameter)
+
+    def _check_parameter(self, node: Aggregation, expr: Expr, value: F64) -> None:
+        if node.op == "quantile":
+            self.warn_quantile(value, expr)
+        elif np.isnan(value).any():
+            raise execution_error(f"Parameter value is NaN for {node.op}", expr.span)
+        elif node.op != "limit_ratio" and (np.abs(value) >= 2.0**63).any():
+            raise execution_error(f"Scalar value {value.max()} overflows int64", expr.span)
+
+    def warn_quantile(self, q: F64, expr: Expr) -> None:
+        """Warn where φ is not between 0 and 1."""
+        histogram.warn_about_quantiles(q, expr.span, self.remarks)
+
+
+def _is_range(expr: Expr) -> bool:
+    while isinstance(expr, Paren):
+        expr = expr.expr
+    return isinstance(expr, MatrixSelector | Subquery)
+
+
+def _range_argument(call: Call) -> MatrixSelector | Subquery:
+    """Return the range vector that ``call`` is about."""
+    for arg in call.args:
+        inner = arg
+        while isinstance(inner, Paren):
+            inner = inner.expr
+        if isinstance(inner, MatrixSelector | Subquery):
+            return inner
+    raise execution_error(f"{call.function}() needs a range vector", call.span)
+
+
+def _ends(node: VectorSelector | Subquery, frame: Frame) -> I64:
+    """Return int64[K], the times at which ``node`` looks at its samples."""
+    match node.at:
+        case None:
+            return frame.ts - node.offset
+        case AtPreprocessor.START:
+            at = frame.start
+        case AtPreprocessor.END:
+            at = frame.end
+        case _:
+            at = node.at
+    return np.full(len(frame), at - node.offset, np.int64)

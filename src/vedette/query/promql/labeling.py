@@ -1,0 +1,162 @@
+"""Label arithmetic on dictionary codes: grouping, joining and rewriting tables of labels.
+
+Nothing here touches a label of a single series, except where names are rendered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vedette.model.blocks import LabelTable
+from vedette.model.labels import METRIC_NAME
+from vedette.model.samples import I32, I64
+
+EMPTY_TABLE = LabelTable((), np.zeros((0, 1), np.int32), ())
+"""The table of one series without labels."""
+
+_RADIX_LIMIT = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Series sorted into G groups.
+
+    Attributes:
+        ids: int64[S], the group of each series, numbered by first appearance.
+        first: int64[G], the first series of each group.
+    """
+
+    ids: I64
+    first: I64
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @property
+    def distinct(self) -> bool:
+        """Whether every series stands alone."""
+        return len(self.first) == len(self.ids)
+
+
+def one_group(size: int) -> Groups:
+    """Return all ``size`` series in a single group (no group where there is no series)."""
+    return Groups(np.zeros(size, np.int64), np.zeros(min(size, 1), np.int64))
+
+
+def group_by(table: LabelTable, names: Iterable[str]) -> Groups:
+    """Group the series of ``table`` by the values of ``names`` (absent labels count as "")."""
+    size = len(table)
+    keys = np.zeros(size, np.int64)
+    radix = 1
+    for name in names:
+        column = table.column(name)
+        if column is None:
+            continue
+        codes, values = column
+        if radix * len(values) >= _RADIX_LIMIT:
+            dense = _dense(keys, radix)
+            keys, radix = dense.ids, len(dense)
+        keys = keys * len(values) + codes
+        radix *= len(values)
+    return one_group(size) if radix == 1 else _dense(keys, radix)
+
+
+def group_all(table: LabelTable) -> Groups:
+    """Group series whose whole label sets are equal."""
+    return group_by(table, table.names)
+
+
+def _dense(keys: I64, radix: int) -> Groups:
+    """Number the distinct ``keys`` (each below ``radix``) by first appearance."""
+    size = len(keys)
+    if radix <= 4 * size + 65_536:
+        first = np.full(radix, size, np.int64)
+        # The last write wins, so that writing backwards leaves the first position.
+        first[keys[::-1]] = np.arange(size - 1, -1, -1)
+        used = np.flatnonzero(first < size)
+        order = used[np.argsort(first[used], kind="stable")]
+        rank = np.zeros(radix, np.int64)
+        rank[order] = np.arange(len(order))
+        return Groups(rank[keys], first[order])
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return Groups(rank[inverse], first[order])
+
+
+def only(table: LabelTable, names: Iterable[str]) -> LabelTable:
+    """Return ``table`` with the columns ``names`` alone."""
+    wanted = set(names)
+    return table.drop(*(name for name in table.names if name not in wanted))
+
+
+def concat(tables: Sequence[LabelTable]) -> LabelTable:
+    """Return one table of the series of all ``tables``, in order, over joint dictionaries."""
+    if len(tables) == 1:
+        return tables[0]
+    names = tuple(sorted({name for table in tables for name in table.names}))
+    size = sum(len(table) for table in tables)
+    codes = np.zeros((len(names), size), np.int32)
+    dictionaries = []
+    for k, name in enumerate(names):
+        dictionaries.append(_concat_column(tables, name, codes[k]))
+    return LabelTable(names, codes, tuple(dictionaries))
+
+
+def _concat_column(tables: Sequence[LabelTable], name: str, out: I32) -> tuple[str, ...]:
+    columns = [table.column(name) for table in tables]
+    known = [column[1] for column in columns if column is not None]
+    shared = all(values is known[0] for values in known)
+    dictionary = {"": 0}
+    at = 0
+    for table, column in zip(tables, columns, strict=True):
+        if column is not None:
+            codes, values = column
+            if shared:
+                out[at : at + len(table)] = codes
+            else:
+                new = [dictionary.setdefault(value, len(dictionary)) for value in values]
+                out[at : at + len(table)] = np.array(new, np.int32)[codes]
+        at += len(table)
+    return known[0] if shared else tuple(dictionary)
+
+
+def with_column(table: LabelTable, name: str, codes: I32, values: tuple[str, ...]) -> LabelTable:
+    """Return ``table`` with the label ``name`` set: codes int32[S] into ``values``."""
+    rest = table.drop(name)
+    at = sum(other < name for other in rest.names)
+    return LabelTable(
+        (*rest.names[:at], name, *rest.names[at:]),
+        np.concatenate([rest.codes[:at], codes[None, :], rest.codes[at:]]).astype(np.int32),
+        (*rest.values[:at], values, *rest.values[at:]),
+    )
+
+
+def encode(values: Sequence[str]) -> tuple[I32, tuple[str, ...]]:
+    """Return the codes int32[n] and the dictionary of ``values``."""
+    dictionary = {"": 0}
+    codes = [dictionary.setdefault(value, len(dictionary)) for value in values]
+    return np.array(codes, np.int32), tuple(dictionary)
+
+
+def names_of(table: LabelTable) -> int:
+    """Return how many different metric names (none counts as one) the series have."""
+    column = table.column(METRIC_NAME)
+    return 1 if column is None else len(np.unique(column[0]))
+
+
+def label_order(table: LabelTable) -> I64:
+    """Return int64[S]: the series sorted by their labels, name by name."""
+    if not table.names:
+        return np.arange(len(table))
+    ranks = []
+    for codes, values in zip(table.codes, table.values, strict=True):
+        used = np.unique(codes)
+        rank = np.zeros(len(values), np.int64)
+        rank[sorted(used.tolist(), key=values.__getitem__)] = np.arange(len(used))
+        ranks.append(rank[codes])
+    return np.lexsort(ranks[::-1])

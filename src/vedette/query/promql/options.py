@@ -1,0 +1,28 @@
+"""How the engine behaves and what it may spend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Settings of an engine; all times in milliseconds.
+
+    Attributes:
+        lookback_ms: how long a sample stands for its series in an instant selection.
+        window_2x: behave as Prometheus 2.x: windows and lookback include their left edge, and
+            ``rate`` extrapolates to a counter's zero point before it looks at the threshold.
+        delayed_name_removal: keep ``__name__`` until the end of the query, so that
+            ``label_replace`` and ``by (__name__)`` still see it.
+        max_samples: samples that one query may read, and cells that one intermediate may hold.
+        max_steps: evaluation times of one range query.
+        default_step_ms: step of a subquery that names none.
+    """
+
+    lookback_ms: int = 300_000
+    window_2x: bool = False
+    delayed_name_removal: bool = False
+    max_samples: int = 50_000_000
+    max_steps: int = 11_000
+    default_step_ms: int = 60_000

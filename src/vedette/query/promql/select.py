@@ -1,0 +1,259 @@
+"""From blocks to parts: what a selector sees at each step, and the windows of a range selector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vedette.model.blocks import AnyBlock, Block, LabelTable, RaggedBlock, Selection
+from vedette.model.samples import F64, I64, Mask, is_absent, is_stale
+from vedette.query.promql.labeling import concat
+from vedette.query.promql.remarks import execution_error
+from vedette.query.promql.values import Part
+from vedette.query.promql.windows import Windows, bounds, flat_bounds
+
+_CHUNK_CELLS = 1 << 17
+"""Cells that are worked on at once: 1 MB a column array, so that temporaries stay in cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Series of one or several metrics: their labels (with ``__name__``) and placed blocks.
+
+    ``blocks`` pairs each block with what must be added to its columns to number the joint table;
+    ``unnamed`` is as in a vector.
+    """
+
+    labels: LabelTable
+    blocks: tuple[tuple[int, AnyBlock], ...]
+    unnamed: Mask | None = None
+
+
+def unite(selections: Sequence[Selection]) -> Found:
+    """Return the series of all ``selections`` under one label table."""
+    if not selections:
+        return Found(LabelTable((), np.zeros((0, 0), np.int32), ()), ())
+    blocks = []
+    base = 0
+    for selection in selections:
+        blocks += [(base, block) for block in selection.blocks]
+        base += len(selection.labels)
+    return Found(concat([s.labels.with_name(s.metric) for s in selections]), tuple(blocks))
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which samples count at a step: ``(end − span, end]``, the left edge too where ``closed``.
+
+    Attributes:
+        ends: int64[K], right edges in ms, not descending.
+        span: length in ms.
+        spend: is told the number of samples that are about to be read; may raise.
+    """
+
+    ends: I64
+    span: int
+    closed: bool
+    spend: Callable[[int], None]
+
+
+def window_parts(found: Found, reach: Reach) -> Iterator[tuple[I64, Windows]]:
+    """Yield columns int64[s] of the joint table and their windows, piece by piece.
+
+    Staleness markers and holes are gone; series without a sample in reach are not yielded.
+    """
+    for base, block in found.blocks:
+        _refuse_histograms(block)
+        if isinstance(block, RaggedBlock):
+            yield from _ragged_windows(block, base, reach)
+        else:
+            yield from _block_windows(block, base, reach)
+
+
+def instant_parts(found: Found, reach: Reach, times: bool) -> Iterator[Part]:
+    """Yield the newest sample within reach of each step, or its time in seconds if ``times``."""
+    for base, block in found.blocks:
+        _refuse_histograms(block)
+        if isinstance(block, RaggedBlock):
+            yield from _ragged_instants(block, base, reach, times)
+        else:
+            yield from _block_instants(block, base, reach, times)
+
+
+def _refuse_histograms(block: AnyBlock) -> None:
+    if block.histograms is not None and (block.histograms.index >= 0).any():
+        raise execution_error(
+            "the selection holds native histograms, which this engine cannot evaluate yet; "
+            "query the classic _bucket, _sum and _count series"
+        )
+
+
+# ---- blocks on a shared timestamp vector
+
+
+def _rows(block: Block, reach: Reach) -> tuple[int, int]:
+    """Return the rows of ``block`` that any step can see."""
+    if not len(reach.ends):
+        return 0, 0
+    first = np.searchsorted(
+        block.ts, reach.ends[0] - reach.span, "left" if reach.closed else "right"
+    )
+    return int(first), int(np.searchsorted(block.ts, reach.ends[-1], "right"))
+
+
+def _chunks(block: Block, reach: Reach) -> Iterator[tuple[I64, I64, F64]]:
+    """Yield columns, ts[n] and contiguous values[n, s] of the rows in reach, cache-sized."""
+    a, b = _rows(block, reach)
+    if a >= b:
+        return
+    size = block.values.shape[1]
+    reach.spend((b - a) * size)
+    wide = max(64, _CHUNK_CELLS // max(b - a, len(reach.ends)))
+    for at in range(0, size, wide):
+        values = np.ascontiguousarray(block.values[a:b, at : at + wide])
+        yield block.columns[at : at + wide].astype(np.int64), block.ts[a:b], values
+
+
+def _special(values: F64) -> tuple[Mask, I64]:
+    """Return bool[n, c] (hole or staleness marker) and int64[c], the columns that it is about."""
+    # One cheap pass finds the columns with any NaN (or Inf − Inf); only these are looked into.
+    with np.errstate(invalid="ignore", over="ignore"):
+        suspects = np.flatnonzero(np.isnan(np.add.reduce(values, axis=0)))
+    suspicious = np.ascontiguousarray(values[:, suspects])
+    marks = is_absent(suspicious) | is_stale(suspicious)
+    touched = marks.any(axis=0)
+    return marks[:, touched], suspects[touched]
+
+
+def _block_windows(block: Block, base: int, reach: Reach) -> Iterator[tuple[I64, Windows]]:
+    for columns, ts, values in _chunks(block, reach):
+        marks, odd = _special(values)
+        if len(odd):
+            ts, values, marks, odd = _without_empty_rows(ts, values, marks, odd)
+        clean = np.ones(values.shape[1], np.bool_)
+        clean[odd] = False
+        if clean.any() and len(ts):
+            lo, hi = bounds(ts, reach.ends, reach.span, reach.closed)
+            dense = values if clean.all() else np.ascontiguousarray(values[:, clean])
+            yield (
+                base + columns[clean],
+                Windows(ts, dense, lo[:, None], hi[:, None], reach.ends, reach.span, True),
+            )
+        if len(odd):
+            kept = ~marks.T
+            own = np.broadcast_to(ts, kept.shape)[kept]
+            offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
+            flat = values[:, odd].T[kept]
+            yield from _flat_windows(base + columns[odd], own, flat, offsets, reach)
+
+
+def _without_empty_rows(ts: I64, values: F64, marks: Mask, odd: I64) -> tuple[I64, F64, Mask, I64]:
+    """Drop rows that hold no sample at all: a target that was down leaves one such row."""
+    if len(odd) < values.shape[1]:
+        return ts, values, marks, odd
+    some = ~marks.all(axis=1)
+    if some.all():
+        return ts, values, marks, odd
+    marks = marks[some]
+    touched = marks.any(axis=0)
+    return ts[some], values[some], marks[:, touched], odd[touched]
+
+
+def _block_instants(block: Block, base: int, reach: Reach, times: bool) -> Iterator[Part]:
+    for columns, ts, values in _chunks(block, reach):
+        newest = np.searchsorted(ts, reach.ends, "right") - 1
+        row = np.maximum(newest, 0)
+        ok = ((newest >= 0) & _fresh(ts[row], reach.ends, reach))[:, None]
+        _, odd = _special(values)
+        clean = np.ones(values.shape[1], np.bool_)
+        clean[odd] = False
+        if clean.any():
+            dense = values if clean.all() else values[:, clean]
+            seen = _seconds(ts[row], dense.shape[1]) if times else dense[row]
+            yield Part(base + columns[clean], seen, None if ok.all() else ok)
+        if len(odd):
+            yield _holey_instants(base + columns[odd], ts, values[:, odd], row, reach, times)
+
+
+def _holey_instants(
+    columns: I64, ts: I64, values: F64, row: I64, reach: Reach, times: bool
+) -> Part:
+    """Look back over holes, column by column, by carrying the newest row with a sample forward."""
+    held = np.where(is_absent(values), -1, np.arange(len(ts))[:, None])
+    newest = np.maximum.accumulate(held, axis=0)[row]
+    newest[ts[row] > reach.ends] = -1
+    at = np.maximum(newest, 0)
+    seen = np.take_along_axis(values, at, axis=0)
+    ok = (newest >= 0) & ~is_stale(seen) & _fresh(ts[at], reach.ends[:, None], reach)
+    return Part(columns, ts[at] / 1000.0 if times else seen, ok)
+
+
+def _fresh(ts: I64, ends: I64, reach: Reach) -> Mask:
+    """Return whether samples at ``ts`` still count at ``ends``."""
+    age: I64 = ends - ts
+    return (age >= 0) & ((age <= reach.span) if reach.closed else (age < reach.span))
+
+
+def _seconds(ts: I64, size: int) -> F64:
+    return np.repeat((ts / 1000.0)[:, None], size, axis=1)
+
+
+# ---- blocks of series with their own timestamps
+
+
+def _series_chunks(offsets: I64, steps: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of series that hold about a chunk of samples or result cells."""
+    size = len(offsets) - 1
+    mean = int(offsets[-1] - offsets[0]) // max(size, 1)
+    wide = max(1, _CHUNK_CELLS // max(mean, steps, 1))
+    for at in range(0, size, wide):
+        yield at, min(at + wide, size)
+
+
+def _ragged_chunks(block: RaggedBlock, reach: Reach) -> Iterator[tuple[I64, I64, F64, I64]]:
+    """Yield columns, ts, values and offsets of some series, cut to the samples in reach."""
+    low, high = int(reach.ends[0]) - reach.span, int(reach.ends[-1])
+    reach.spend(len(block.ts))
+    for a, b in _series_chunks(block.offsets, len(reach.ends)):
+        first, last = int(block.offsets[a]), int(block.offsets[b])
+        ts, values = block.ts[first:last], block.values[first:last]
+        offsets = block.offsets[a : b + 1] - first
+        inside = (ts >= low) & (ts <= high)
+        if not inside.all():
+            passed = np.concatenate([[0], np.cumsum(inside)])
+            ts, values, offsets = ts[inside], values[inside], passed[offsets]
+        if len(ts):
+            yield block.columns[a:b].astype(np.int64), ts, values, offsets
+
+
+def _ragged_windows(block: RaggedBlock, base: int, reach: Reach) -> Iterator[tuple[I64, Windows]]:
+    for columns, ts, values, offsets in _ragged_chunks(block, reach):
+        stale = is_stale(np.ascontiguousarray(values))
+        if stale.any():
+            passed = np.concatenate([[0], np.cumsum(~stale)])
+            ts, values, offsets = ts[~stale], values[~stale], passed[offsets]
+        yield from _flat_windows(base + columns, ts, values, offsets, reach)
+
+
+def _flat_windows(
+    columns: I64, ts: I64, values: F64, offsets: I64, reach: Reach
+) -> Iterator[tuple[I64, Windows]]:
+    for a, b in _series_chunks(offsets, len(reach.ends)):
+        first, last = int(offsets[a]), int(offsets[b])
+        if first == last:
+            continue
+        own = ts[first:last]
+        lo, hi = flat_bounds(own, offsets[a : b + 1] - first, reach.ends, reach.span, reach.closed)
+        windows = Windows(own, values[first:last], lo, hi, reach.ends, reach.span, False)
+        yield columns[a:b], windows
+
+
+def _ragged_instants(block: RaggedBlock, base: int, reach: Reach, times: bool) -> Iterator[Part]:
+    for columns, ts, values, offsets in _ragged_chunks(block, reach):
+        lo, hi = flat_bounds(ts, offsets, reach.ends, reach.span, reach.closed)
+        at = np.maximum(hi - 1, 0)
+        seen = np.ascontiguousarray(values[at])
+        ok = (hi > lo) & ~is_stale(seen)
+        yield Part(base + columns, ts[at] / 1000.0 if times else seen, ok)
