@@ -1,0 +1,68 @@
+"""The parts of the protobuf wire format that the decoders share.
+
+Encoding: https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vedette.receive.wire.errors import WireError
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_LONGEST_VARINT = 10
+
+
+def varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """Return the unsigned 64-bit number at ``at`` and the place behind it.
+
+    Raises:
+        WireError: it ends beyond ``end``, or is longer than ten bytes.
+    """
+    result = 0
+    for shift in range(0, 7 * _LONGEST_VARINT, 7):
+        if at >= end:
+            raise WireError("truncated", "a number ends too early", at)
+        byte = data[at]
+        at += 1
+        result |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return result & 0xFFFF_FFFF_FFFF_FFFF, at
+    raise WireError("malformed", "a number is longer than ten bytes", at)
+
+
+def signed(number: int) -> int:
+    """Return the int64 whose two's complement is ``number``."""
+    return number - (1 << 64) if number >> 63 else number
+
+
+def fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """Yield number, wire type, start of the field, start of its content, and its end.
+
+    The content of a varint is the varint, of bytes what follows their length.
+
+    Raises:
+        WireError: a field does not fit into ``at`` to ``end``, or has a forbidden number or type.
+    """
+    while at < end:
+        start = at
+        tag, at = varint(data, at, end)
+        number, kind = tag >> 3, tag & 7
+        if not 0 < number < 1 << 29:
+            raise WireError("malformed", f"field number {number} does not exist", start)
+        content = at
+        if kind == VARINT:
+            _, at = varint(data, at, end)
+        elif kind == BYTES:
+            size, content = varint(data, at, end)
+            at = content + size
+        elif kind == FIXED64:
+            at += 8
+        elif kind == FIXED32:
+            at += 4
+        else:
+            raise WireError("malformed", f"wire type {kind} is not supported", start)
+        if at > end:
+            message = f"field {number} of {at - content} bytes ends beyond its message"
+            raise WireError("truncated", message, start)
+        yield number, kind, start, content, at
