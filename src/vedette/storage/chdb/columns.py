@@ -1,0 +1,384 @@
+"""``ColumnStore`` on ClickHouse: an engine in this process, in a child, or later on a server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from vedette.model.blocks import Selection
+from vedette.model.events import Event
+from vedette.model.labels import METRIC_NAME, Labels
+from vedette.model.matchers import Matcher
+from vedette.model.samples import I64
+from vedette.storage.chdb import events
+from vedette.storage.chdb.catalog import Catalog, Registration, StoredSeries
+from vedette.storage.chdb.decode import Vectors, blocks, stored_rows
+from vedette.storage.chdb.encode import (
+    DAY_MS,
+    SAMPLE_COLUMNS,
+    Rows,
+    bucket_of,
+    day_of,
+    days_of,
+    sample_blocks,
+    split,
+)
+from vedette.storage.chdb.engine import Engine
+from vedette.storage.chdb.library import EngineError, LocalEngine
+from vedette.storage.chdb.migrate import migrate
+from vedette.storage.chdb.native import Column, nested, numbers, texts
+from vedette.storage.chdb.session import StatementRunner
+from vedette.storage.chdb.supervisor import ChildEngine
+from vedette.storage.columns import ChunkBatch
+from vedette.storage.interface import StorageError
+
+# A selection of more series of a metric reads the whole metric instead of naming each.
+_MAX_NAMED = 2000
+_I64 = np.iinfo(np.int64)
+_PARTITIONED = ("samples", "series", "events")
+
+
+def open_in_child(path: Path, *, sessions: int = 3) -> ChdbColumns:
+    """Open the store at ``path`` in a child process, and migrate it.
+
+    Raises:
+        StorageError: it does not open; another process may have it.
+    """
+    engine = ChildEngine(path, sessions=sessions)
+    try:
+        engine.start()
+        return ChdbColumns(engine)
+    except StorageError:
+        engine.close()
+        raise
+
+
+def open_in_process(path: Path, *, sessions: int = 3) -> ChdbColumns:
+    """Open the store at ``path`` in this process, and migrate it; raises as above."""
+    try:
+        engine = LocalEngine(path, sessions)
+    except EngineError as error:
+        raise StorageError(str(error)) from error
+    return ChdbColumns(engine)
+
+
+class ChdbColumns:
+    """Implements ``ColumnStore``. Inserts come one after the other, queries side by side."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._run = StatementRunner(engine)
+        migrate(self._run)
+        self._catalog = Catalog(self._run)
+        self._inserting = threading.Lock()
+        self._bounds: tuple[int, int] | None = None
+        self._bounds_known = False
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the statements."""
+        return self._run.engine
+
+    def close(self) -> None:
+        """Close the engine."""
+        self._run.engine.close()
+
+    def insert_samples(self, chunks: ChunkBatch, token: str) -> None:
+        """Insert; see ``ColumnStore``. Each day that the chunks touch is one atomic insert."""
+        if not len(chunks):
+            return
+        rows = split(chunks)
+        with self._inserting:
+            self._catalog.register(_registrations(chunks, rows))
+            for day, chosen, data in sample_blocks(chunks, rows):
+                row = int(chosen[0])
+                first = int(chunks.ts[rows.offsets[row]])
+                chunk = int(rows.chunk[row])
+                self._insert_once(
+                    "samples",
+                    SAMPLE_COLUMNS,
+                    data,
+                    f"{token}/{day}",
+                    partial(self._has_sample, chunks, chunk, first),
+                )
+            self._widen_bounds(int(chunks.ts.min()), int(chunks.ts.max()))
+
+    def insert_events(self, events_: Sequence[Event], token: str) -> None:
+        """Insert; see ``ColumnStore``. Each day that the events touch is one atomic insert."""
+        if not events_:
+            return
+        days = days_of(np.array([event.ts for event in events_], np.int64))
+        with self._inserting:
+            for day in np.unique(days).tolist():
+                chosen = [events_[k] for k in np.flatnonzero(days == day).tolist()]
+                self._insert_once(
+                    "events",
+                    events.EVENT_COLUMNS,
+                    events.event_block(chosen),
+                    f"{token}/{day}",
+                    partial(self._has_event, chosen[0]),
+                )
+
+    def _insert_once(
+        self, table: str, columns: str, data: bytes, token: str, present: Callable[[], bool]
+    ) -> None:
+        # The engine writes its log of tokens before it commits the part: after a crash between
+        # the two the token is known and the rows are not there. So a dropped block is looked for.
+        for attempt in range(8):
+            before = self._dropped_blocks()
+            name = f"{token}/{attempt}" if attempt else token
+            self._run.insert(
+                f"INSERT INTO {table} ({columns})"
+                f" SETTINGS insert_deduplication_token = '{_safe(name)}'",
+                data,
+            )
+            if self._dropped_blocks() <= before or present():
+                return
+        raise StorageError(f"the store keeps dropping the insert {token} as a repetition")
+
+    def _dropped_blocks(self) -> int:
+        found = self._run.rows(
+            "SELECT value FROM system.events WHERE event = 'DuplicatedInsertedBlocks'"
+        )
+        return int(numbers(found["value"])[0]) if found else 0
+
+    def _has_sample(self, chunks: ChunkBatch, chunk: int, ts: int) -> bool:
+        found = self._run.rows(
+            "SELECT count() AS n FROM samples WHERE app = {app:String} AND metric = {metric:String}"
+            " AND id = unhex({id:String}) AND bucket = {bucket:Int64} AND has(ts, {ts:Int64})",
+            {
+                "app": chunks.apps[chunk],
+                "metric": chunks.labels[chunk].metric,
+                "id": chunks.ids[16 * chunk : 16 * chunk + 16].hex(),
+                "bucket": bucket_of(ts),
+                "ts": ts,
+            },
+        )
+        return bool(numbers(found["n"])[0])
+
+    def _has_event(self, event: Event) -> bool:
+        found = self._run.rows(
+            "SELECT count() AS n FROM events WHERE app = {app:String} AND type = {type:String}"
+            " AND ts = {ts:Int64} AND id = {id:String}",
+            {"app": event.app, "type": event.type, "ts": event.ts, "id": event.id},
+        )
+        return bool(numbers(found["n"])[0])
+
+    def _widen_bounds(self, low: int, high: int) -> None:
+        if self._bounds_known:
+            old = self._bounds or (low, high)
+            self._bounds = (min(old[0], low), max(old[1], high))
+
+    def bounds(self) -> tuple[int, int] | None:
+        """Return the oldest and the newest timestamp of all samples, or ``None``."""
+        if self._bounds_known:
+            return self._bounds
+        with self._inserting:
+            found = self._run.rows(
+                "SELECT min(min_ts) AS low, max(max_ts) AS high, count() AS n FROM samples"
+            )
+            if int(numbers(found["n"])[0]):
+                self._bounds = (
+                    int(numbers(found["low"])[0]),
+                    int(numbers(found["high"])[0]),
+                )
+            self._bounds_known = True
+            return self._bounds
+
+    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
+        """Return one selection per metric; see ``ColumnStore``."""
+        start, end = max(start, _I64.min + DAY_MS), min(end, _I64.max - DAY_MS)
+        first, last = day_of(bucket_of(start)), day_of(bucket_of(end))
+        found = []
+        for series in self._catalog.select(matchers, first, last):
+            selection = self._selection(series, start, end)
+            if selection is not None:
+                found.append(selection)
+        return tuple(found)
+
+    def _selection(self, series: StoredSeries, start: int, end: int) -> Selection | None:
+        where = (
+            "metric = {metric:String} AND bucket BETWEEN {low:Int64} AND {high:Int64}"
+            " AND min_ts <= {end:Int64} AND max_ts >= {start:Int64}"
+        )
+        if not series.whole and len(series.ids) <= _MAX_NAMED:
+            where += f" AND id IN ({_id_list(series)})"
+        parameters: dict[str, str | int] = {
+            "metric": series.metric,
+            "low": bucket_of(start),
+            "high": bucket_of(end),
+            "start": start,
+            "end": end,
+        }
+        columns = self._run.rows(
+            f"SELECT {_ROW} FROM samples WHERE {where}",  # noqa: S608 # fixed texts
+            parameters,
+        )
+        if not columns:
+            return None
+        keys = numbers(columns["time_set"])
+        distinct = self._run.rows(
+            f"SELECT time_set, any(ts) AS ts FROM samples"  # noqa: S608 # fixed texts
+            f" WHERE {where} GROUP BY time_set",
+            parameters,
+        )
+        vectors = _vectors(distinct)
+        vector = vectors.find(keys) if vectors else None
+        if vectors is None or vector is None:
+            # Rows were merged between the two statements: ask for everything in one.
+            columns = self._run.rows(
+                f"SELECT {_ROW}, ts FROM samples WHERE {where}",  # noqa: S608 # fixed texts
+                parameters,
+            )
+            vectors = _vectors(columns)
+            vector = vectors.find(numbers(columns["time_set"])) if vectors else None
+            if vectors is None or vector is None:
+                return None
+        rows = stored_rows(columns, _numbered(series, columns["id"]), vector)
+        found = blocks(rows, vectors, start, end)
+        return Selection(series.metric, series.table, found) if found else None
+
+    def series(
+        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int, limit: int
+    ) -> list[Labels]:
+        """Return label sets that any of ``matchers`` selects, sorted; see ``ColumnStore``."""
+        found: set[Labels] = set()
+        for series in self._any(matchers, start, end):
+            found.update(series.table.with_name(series.metric).rows())
+        ordered = sorted(found, key=lambda labels: labels.pairs)
+        return ordered[:limit] if limit else ordered
+
+    def label_names(self, matchers: Sequence[Sequence[Matcher]], start: int, end: int) -> list[str]:
+        """Return the label names of the selected series, sorted."""
+        names: set[str] = set()
+        for series in self._any(matchers, start, end):
+            names.add(METRIC_NAME)
+            table = series.table
+            names.update(n for n, row in zip(table.names, table.codes, strict=True) if row.any())
+        return sorted(names)
+
+    def label_values(
+        self, name: str, matchers: Sequence[Sequence[Matcher]], start: int, end: int
+    ) -> list[str]:
+        """Return the values of label ``name`` among the selected series, sorted."""
+        if name == METRIC_NAME and not any(matchers):
+            return self._catalog.metrics(*_days(start, end))
+        found: set[str] = set()
+        for series in self._any(matchers, start, end):
+            found |= _values(series, name)
+        return sorted(found - {""})
+
+    def _any(
+        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int
+    ) -> list[StoredSeries]:
+        days = _days(start, end)
+        return [s for each in (matchers or ((),)) for s in self._catalog.select(each, *days)]
+
+    def find_events(
+        self, *, app: str, type: str, since: int, until: int, limit: int, before: tuple[int, str]
+    ) -> list[Event]:
+        """Return events from the newest to the oldest; see ``ColumnStore``."""
+        return events.find(
+            self._run, app=app, type=type, since=since, until=until, limit=limit, before=before
+        )
+
+    def count_events(
+        self, *, app: str, type: str, since: int, until: int, by: str
+    ) -> dict[str, int]:
+        """Return the number of events per value of a member; see ``ColumnStore``."""
+        return events.count(self._run, app=app, type=type, since=since, until=until, by=by)
+
+    def apply_retention(self, days: int, now_ms: int) -> int:
+        """Drop whole days (UTC) that ended more than ``days`` days before ``now_ms``.
+
+        Returns:
+            The number of partitions dropped.
+        """
+        oldest = day_of(now_ms) - days
+        found = self._run.rows(
+            "SELECT DISTINCT table, toInt64(partition) AS day FROM system.parts"
+            " WHERE active AND database = currentDatabase() AND day < {oldest:Int64}"
+            " AND table IN ('samples', 'series', 'events') ORDER BY table, day",
+            {"oldest": oldest},
+        )
+        if not found:
+            return 0
+        dropped = 0
+        with self._inserting:
+            for table, day in zip(
+                texts(found["table"]), numbers(found["day"]).tolist(), strict=True
+            ):
+                name = table.decode()
+                if name in _PARTITIONED:
+                    self._run.do(f"ALTER TABLE {name} DROP PARTITION {int(day)}")
+                    dropped += 1
+            self._bounds, self._bounds_known = None, False
+            self._catalog.forget()
+        return dropped
+
+
+_ROW = "id, exponent, min_ts, max_ts, time_set, mantissas, raw, starts"
+
+
+def _days(start: int, end: int) -> tuple[int, int]:
+    low, high = max(start, _I64.min + DAY_MS), min(end, _I64.max - DAY_MS)
+    return day_of(bucket_of(low)), day_of(bucket_of(high))
+
+
+def _safe(token: str) -> str:
+    """Return a token that may stand between quotes; tokens are names of segments.
+
+    Raises:
+        StorageError: it holds anything but ASCII letters, digits and ``-_./:``.
+    """
+    if not token.isascii() or not all(c.isalnum() or c in "-_./:" for c in token):
+        raise StorageError(f"not a token for an insert: {token!r}")
+    return token
+
+
+def _id_list(series: StoredSeries) -> str:
+    """Return the ids as string literals; hexadecimal digits alone come out of ``hex``."""
+    text = np.frombuffer(_id_bytes(series), "V16")
+    return ", ".join(
+        "'" + "".join(f"\\x{byte:02x}" for byte in bytes(one)) + "'" for one in text.tolist()
+    )
+
+
+def _id_bytes(series: StoredSeries) -> bytes:
+    # numpy's S16 drops trailing zero bytes only when it makes Python objects, not here.
+    return np.ascontiguousarray(series.ids).tobytes()
+
+
+def _vectors(columns: dict[str, Column]) -> Vectors | None:
+    if not columns:
+        return None
+    return Vectors.of(numbers(columns["time_set"]), nested(columns["ts"]))
+
+
+def _numbered(series: StoredSeries, ids: Column) -> I64:
+    """Return int64[R], the position of each row's series in ``series``, −1 where it is not."""
+    rows = numbers(ids)
+    at = np.minimum(np.searchsorted(series.ids, rows), len(series.ids) - 1)
+    return np.where(series.ids[at] == rows, at, -1)
+
+
+def _values(series: StoredSeries, name: str) -> set[str]:
+    if name == METRIC_NAME:
+        return {series.metric}
+    column = series.table.column(name)
+    if column is None:
+        return set()
+    codes, values = column
+    return {values[code] for code in np.unique(codes).tolist()}
+
+
+def _registrations(chunks: ChunkBatch, rows: Rows) -> list[Registration]:
+    days = days_of(rows.bucket)
+    pairs = np.unique(np.stack([rows.chunk, days]), axis=1)
+    return [
+        Registration(chunks.apps[c], chunks.labels[c], chunks.ids[16 * c : 16 * c + 16], day)
+        for c, day in pairs.T.tolist()
+    ]

@@ -1,0 +1,43 @@
+"""Statements on an engine, with results as columns and one kind of error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vedette.storage.chdb.engine import Engine
+from vedette.storage.chdb.library import EngineError
+from vedette.storage.chdb.native import Column, parse
+from vedette.storage.interface import StorageError
+
+
+class StatementRunner:
+    """Runs the store's statements; whatever the engine refuses becomes a ``StorageError``."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def rows(
+        self, sql: str, parameters: Mapping[str, str | int] | None = None
+    ) -> dict[str, Column]:
+        """Return the columns of the result by name; empty when there is no row.
+
+        Values reach the engine as ``{name:Type}`` parameters alone, never inside ``sql``.
+        """
+        try:
+            return parse(self.engine.query(sql, parameters))
+        except EngineError as error:
+            raise StorageError(f"the store refused a query: {error}") from error
+
+    def do(self, sql: str, parameters: Mapping[str, str | int] | None = None) -> None:
+        """Run a statement without result."""
+        try:
+            self.engine.query(sql, parameters)
+        except EngineError as error:
+            raise StorageError(f"the store refused a statement: {error}") from error
+
+    def insert(self, sql: str, data: bytes) -> None:
+        """Insert a Native block."""
+        try:
+            self.engine.insert(sql, data)
+        except EngineError as error:
+            raise StorageError(f"the store refused an insert: {error}") from error

@@ -1,0 +1,1 @@
+"""Schemas of the stores, as forward-only numbered steps."""
