@@ -1,0 +1,242 @@
+"""From samples per series to blocks of series that share their timestamps, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.model.blocks import AnyBlock, Block, RaggedBlock
+from vedette.model.samples import ABSENT, F64, I32, I64, Mask, is_absent
+
+MIN_SHARED = 4
+"""Fewer series than this with the same timestamps stay in the ragged block: each block costs the
+engine a fixed amount, whatever it holds."""
+
+_WEIGHTS_SEED = 0x5EED
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Samples of S series one after another.
+
+    ``series`` int32[S] numbers, each once; ``offsets`` int64[S + 1]; ``ts`` int64[N] strictly
+    ascending within a series; ``values`` float64[N]; ``start`` int64[N] or ``None``.
+    """
+
+    series: I32
+    offsets: I64
+    ts: I64
+    values: F64
+    start: I64 | None = None
+
+
+def spread(offsets: I64, rows: NDArray[np.integer]) -> I64:
+    """Return the positions of all samples of ``rows``, one row after another, as int64."""
+    lengths = offsets[rows + 1] - offsets[rows]
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    at: I64 = np.arange(total, dtype=np.int64) + np.repeat(offsets[rows] - ends + lengths, lengths)
+    return at
+
+
+def take_runs(runs: Runs, rows: NDArray[np.integer]) -> Runs:
+    """Return ``rows`` of ``runs``, in that order."""
+    at = spread(runs.offsets, rows)
+    lengths = runs.offsets[rows + 1] - runs.offsets[rows]
+    start = runs.start[at] if runs.start is not None else None
+    return Runs(runs.series[rows], offsets_of(lengths), runs.ts[at], runs.values[at], start)
+
+
+def offsets_of(lengths: NDArray[np.integer]) -> I64:
+    """Return int64[S + 1] running sums of ``lengths``, from 0."""
+    out = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=out[1:])
+    return out
+
+
+def regroup(runs: Runs, min_shared: int = MIN_SHARED) -> tuple[AnyBlock, ...]:
+    """Return blocks of the series of ``runs`` whose timestamps are equal, and one of the rest.
+
+    Series without samples are left out. Timestamp vectors are compared by hash first and then in
+    full, so that a collision costs time, never truth.
+    """
+    lengths = np.diff(runs.offsets)
+    filled = np.flatnonzero(lengths)
+    if not len(filled):
+        return ()
+    blocks: list[AnyBlock] = []
+    alone: list[I64] = []
+    for rows in _equal_hash(runs, filled, lengths):
+        if len(rows) < min_shared:
+            alone.append(rows)
+            continue
+        n = int(lengths[rows[0]])
+        at = runs.offsets[rows][:, None] + np.arange(n)
+        ts = runs.ts[at]
+        same = (ts == ts[0]).all(axis=1)
+        if not same.all():
+            alone.append(rows[~same])
+            rows, at = rows[same], at[same]
+        start = None
+        if runs.start is not None and (found := runs.start[at]).any():
+            start = np.ascontiguousarray(found.T)
+        values = np.ascontiguousarray(runs.values[at].T)
+        blocks.append(Block(runs.series[rows], ts[0].copy(), values, start))
+    if alone:
+        rest = take_runs(runs, np.sort(np.concatenate(alone)))
+        blocks.append(RaggedBlock(rest.series, rest.offsets, rest.ts, rest.values, rest.start))
+    return tuple(blocks)
+
+
+def _equal_hash(runs: Runs, filled: I64, lengths: I64) -> list[I64]:
+    """Return the rows in lists of equal length, equal first timestamp and equal hash."""
+    longest = int(lengths.max())
+    weights = np.random.default_rng(_WEIGHTS_SEED).integers(1, 2**62, longest, np.int64) | 1
+    first = runs.offsets[filled]
+    with np.errstate(over="ignore"):
+        if (lengths == longest).all():
+            hashes = runs.ts.reshape(-1, longest) @ weights
+        else:
+            position = np.arange(len(runs.ts)) - np.repeat(runs.offsets[:-1], lengths)
+            hashes = np.add.reduceat(runs.ts * weights[position], first)
+    order = np.lexsort((hashes, lengths[filled]))
+    key = hashes[order], lengths[filled][order]
+    edges = np.flatnonzero((np.diff(key[0]) != 0) | (np.diff(key[1]) != 0)) + 1
+    return np.split(filled[order], edges)
+
+
+def block_runs(block: AnyBlock) -> Runs:
+    """Return the samples of ``block`` per series; absent ones are left out."""
+    if isinstance(block, RaggedBlock):
+        return Runs(block.columns, block.offsets, block.ts, block.values, block.start)
+    values = np.ascontiguousarray(block.values.T)
+    present = ~is_absent(values)
+    offsets = offsets_of(present.sum(axis=1))
+    ts = np.broadcast_to(block.ts, values.shape)[present]
+    start = block.start.T[present] if block.start is not None else None
+    return Runs(block.columns, offsets, ts, values[present], start)
+
+
+def join_runs(parts: list[Runs]) -> Runs:
+    """Return one run per series of any of ``parts``; at equal timestamps the earliest part wins.
+
+    ``start`` is kept where any part has it.
+    """
+    series = np.concatenate([np.repeat(p.series, np.diff(p.offsets)) for p in parts])
+    ts = np.concatenate([p.ts for p in parts])
+    values = np.concatenate([p.values for p in parts])
+    start: I64 | None = None
+    if any(p.start is not None for p in parts):
+        none = [p.start if p.start is not None else np.zeros(len(p.ts), np.int64) for p in parts]
+        start = np.concatenate(none)
+    # lexsort is stable: of equal (series, ts) the one of the earlier part comes first.
+    order = np.lexsort((ts, series))
+    series, ts = series[order], ts[order]
+    keep = np.ones(len(ts), bool)
+    keep[1:] = (series[1:] != series[:-1]) | (ts[1:] != ts[:-1])
+    order, series, ts = order[keep], series[keep], ts[keep]
+    numbers, lengths = np.unique(series, return_counts=True)
+    return Runs(
+        numbers.astype(np.int32),
+        offsets_of(lengths),
+        ts,
+        values[order],
+        start[order] if start is not None else None,
+    )
+
+
+def combine(parts: list[AnyBlock]) -> tuple[AnyBlock, ...]:
+    """Return blocks in which every series of ``parts`` stands once.
+
+    At equal timestamps the earlier part wins. A series that only one part has stays in a block as
+    it is; series that the same two dense blocks hold are joined without taking them apart.
+    """
+    if len(parts) < 2:
+        return tuple(parts)
+    columns = np.concatenate([p.columns for p in parts])
+    owner = np.repeat(np.arange(len(parts)), [len(p.columns) for p in parts])
+    numbers, inverse, counts = np.unique(columns, return_inverse=True, return_counts=True)
+    if (counts == 1).all():
+        return tuple(parts)
+    # The parts that each series stands in, as a number per distinct set of parts.
+    order = np.lexsort((owner, inverse))
+    sets: dict[tuple[int, ...], list[int]] = {}
+    owners = np.split(owner[order], np.cumsum(counts)[:-1])
+    for number, held_by in zip(numbers.tolist(), owners, strict=True):
+        sets.setdefault(tuple(held_by.tolist()), []).append(number)
+    out: list[AnyBlock] = []
+    for holders, members in sets.items():
+        chosen = np.array(members, np.int32)
+        pieces = [take_columns(parts[k], chosen) for k in holders]
+        out.extend(_join(pieces))
+    return tuple(out)
+
+
+def _join(pieces: list[AnyBlock]) -> tuple[AnyBlock, ...]:
+    """Join pieces that hold the same series in the same order."""
+    if len(pieces) == 1:
+        return (pieces[0],)
+    dense = [p for p in pieces if isinstance(p, Block)]
+    if len(dense) < len(pieces):
+        return regroup(join_runs([block_runs(p) for p in pieces]))
+    ts = np.unique(np.concatenate([p.ts for p in dense]))
+    shape = (len(ts), len(dense[0].columns))
+    values = np.full(shape, ABSENT)
+    start = np.zeros(shape, np.int64) if any(p.start is not None for p in dense) else None
+    for piece in reversed(dense):
+        rows = np.searchsorted(ts, piece.ts)
+        absent = is_absent(piece.values)
+        if not absent.any():
+            values[rows] = piece.values
+            if start is not None:
+                start[rows] = piece.start if piece.start is not None else 0
+            continue
+        at = np.nonzero(~absent)
+        values[rows[at[0]], at[1]] = piece.values[at]
+        if start is not None:
+            start[rows[at[0]], at[1]] = piece.start[at] if piece.start is not None else 0
+    return (Block(dense[0].columns, ts, values, start),)
+
+
+def take_columns(block: AnyBlock, numbers: I32) -> AnyBlock:
+    """Return ``block`` with only the series ``numbers``, all of which it holds, in that order."""
+    if len(numbers) == len(block.columns) and (numbers == block.columns).all():
+        return block
+    order = np.argsort(block.columns, kind="stable")
+    rows = order[np.searchsorted(block.columns, numbers, sorter=order)]
+    if isinstance(block, RaggedBlock):
+        runs = take_runs(block_runs(block), rows)
+        return RaggedBlock(runs.series, runs.offsets, runs.ts, runs.values, runs.start)
+    start = block.start[:, rows] if block.start is not None else None
+    return Block(numbers, block.ts, block.values[:, rows], start)
+
+
+def renumber(block: AnyBlock, numbers: I32) -> AnyBlock:
+    """Return ``block`` with column k of the old numbering called ``numbers[k]``."""
+    columns: I32 = numbers[block.columns]
+    if isinstance(block, RaggedBlock):
+        return RaggedBlock(columns, block.offsets, block.ts, block.values, block.start)
+    return Block(columns, block.ts, block.values, block.start)
+
+
+def crop(block: AnyBlock, start: int, end: int) -> AnyBlock | None:
+    """Return ``block`` with only ``start <= ts <= end``; ``None`` when nothing is left."""
+    if isinstance(block, Block):
+        lo, hi = np.searchsorted(block.ts, [start, end + 1])
+        if lo == hi:
+            return None
+        begin = block.start[lo:hi] if block.start is not None else None
+        return Block(block.columns, block.ts[lo:hi], block.values[lo:hi], begin)
+    inside: Mask = (block.ts >= start) & (block.ts <= end)
+    if inside.all():
+        return block
+    lengths = np.add.reduceat(np.append(inside, False).astype(np.int64), block.offsets[:-1])
+    lengths[np.diff(block.offsets) == 0] = 0
+    keep = np.flatnonzero(lengths)
+    if not len(keep):
+        return None
+    begin = block.start[inside] if block.start is not None else None
+    columns, offsets = block.columns[keep], offsets_of(lengths[keep])
+    return RaggedBlock(columns, offsets, block.ts[inside], block.values[inside], begin)
