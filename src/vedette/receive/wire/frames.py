@@ -94,3 +94,27 @@ def _stamp(stamps: Bytes) -> I64:
     parts = (stamps & 0x7F).astype(np.int64) << _STAMP_SHIFT
     total: I64 = parts.sum(axis=1, dtype=np.int64)
     return total
+
+
+def first_key(data: bytes) -> bytes | None:
+    """Return the bytes of the first series' labels if ``data`` begins in the usual shape."""
+    if len(data) < 3 or data[0] != _SERIES:
+        return None
+    size, labels = (data[1], 2) if data[1] < 0x80 else (data[1] & 0x7F | data[2] << 7, 3)
+    end = labels + size
+    for length, head in ((_FULL, b"\x12\x10\x09"), (_BARE, b"\x12\x07\x10")):
+        if data.startswith(head, end - length) and end - length > labels:
+            return data[labels : end - length]
+    return None
+
+
+def fixed_bits(size: int, frames: Frames, n: int) -> Bytes:
+    """Return uint8[size] with the bits that another round's first ``n`` series must share.
+
+    All but the value and the number in the timestamp; the bits that tell its length are fixed.
+    """
+    mask = np.full(size, 0xFF, np.uint8)
+    full = frames.sample[:n][frames.full[:n]]
+    mask[full[:, None] + 3 + _VALUE_INDEX] = 0
+    mask[frames.end[:n, None] - _STAMP + _STAMP_INDEX] = 0x80
+    return mask

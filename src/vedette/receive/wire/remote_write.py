@@ -28,7 +28,7 @@ import numpy as np
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.samples import ABSENT_BITS, F64, I32, I64, NAN_BITS, bits
 from vedette.receive.wire.errors import LabelsError, OtherFieldsError, TooLargeError, WireError
-from vedette.receive.wire.frames import Frames, find_frames, samples_of
+from vedette.receive.wire.frames import Bytes, Frames, find_frames, samples_of
 from vedette.receive.wire.protobuf import BYTES, FIXED64, VARINT, fields, signed, varint
 from vedette.receive.wire.sender import SenderCache
 from vedette.storage.interface import SeriesIndex
@@ -126,20 +126,28 @@ def decode(
         TooLargeError: it holds more series or samples than ``limits`` allows.
     """
     buf = np.frombuffer(data, np.uint8)
-    frames = find_frames(buf)
-    if frames is None:
+    repeated = cache.ring.match_whole(data, buf)
+    if repeated is not None:
+        frames, refs = repeated
+        return _checked(refs, *samples_of(buf, frames), _Refusals())
+    found = find_frames(buf)
+    if found is None:
         return _Decoder(data, cache, index, limits).decode()
+    return _decode_frames(data, buf, found, _Numbering(cache, index, limits, _Refusals()))
+
+
+def _decode_frames(data: bytes, buf: Bytes, frames: Frames, numbering: _Numbering) -> WriteRequest:
+    cache, limits = numbering.cache, numbering.limits
     if len(frames) > limits.series:
         raise _too_many("series", limits.series)
-    refusals = _Refusals()
     refs = cache.ring.match(data, buf, frames)
     if refs is None:
         try:
-            refs = _look_up(data, frames, _Numbering(cache, index, limits, refusals))
+            refs = _look_up(data, frames, numbering)
         except OtherFieldsError:
-            return _Decoder(data, cache, index, limits).decode()
+            return _Decoder(data, cache, numbering.index, limits).decode()
         cache.ring.learn(data, buf, frames, refs)
-    return _checked(refs, *samples_of(buf, frames), refusals)
+    return _checked(refs, *samples_of(buf, frames), numbering.refusals)
 
 
 def _look_up(data: bytes, frames: Frames, numbering: _Numbering) -> I32:
@@ -225,7 +233,7 @@ def _label_dict(key: bytes, limits: WriteLimits) -> dict[str, str]:
     for number, kind, start, begin, end in fields(key, 0, len(key)):
         if number != 1 or kind != BYTES:
             raise OtherFieldsError("malformed", f"field {number} stands among labels", start)
-        name, value = _label(key, begin, end)
+        name, value = _plain_label(key, begin, end) or _label(key, begin, end)
         if not name:
             raise LabelsError("label_name", "a label has no name", start)
         if name in labels:
@@ -235,6 +243,19 @@ def _label_dict(key: bytes, limits: WriteLimits) -> dict[str, str]:
             raise LabelsError("label_length", message, start)
         labels[name] = value
     return labels
+
+
+def _plain_label(key: bytes, begin: int, end: int) -> tuple[str, str] | None:
+    """Return name and value where both are short, in order and UTF-8: nearly always."""
+    try:
+        middle = begin + 2 + key[begin + 1]
+        tags = key[begin] == 0x0A and key[middle] == 0x12
+        short = key[begin + 1] < 0x80 and key[middle + 1] < 0x80
+        if tags and short and middle + 2 + key[middle + 1] == end:
+            return key[begin + 2 : middle].decode(), key[middle + 2 : end].decode()
+    except (IndexError, UnicodeDecodeError):
+        return None
+    return None
 
 
 def _label(key: bytes, begin: int, end: int) -> tuple[str, str]:

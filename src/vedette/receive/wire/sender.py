@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vedette.model.samples import I32, I64
-from vedette.receive.wire.frames import Bytes, Frames
+from vedette.model.samples import I32, I64, Mask
+from vedette.receive.wire.frames import Bytes, Frames, first_key, fixed_bits
 
 _ENTRY_OVERHEAD = 150
 _LONGEST_PAUSE = 64
@@ -24,30 +24,66 @@ class Ring:
     """Series of a sender in the order in which they came: their refs and their bytes."""
 
     def __init__(self) -> None:
+        self._pause = 0
+        self._next_pause = 1
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the order."""
         self._place: dict[bytes, int] = {}
         self._keys: list[bytes] = []
         self._bytes: Bytes = np.zeros(0, np.uint8)
         self._mask: Bytes = np.zeros(0, np.uint8)
         self._begin: I64 = np.zeros(1, np.int64)
+        self._labels: I64 = np.zeros(0, np.int64)
+        self._sample: I64 = np.zeros(0, np.int64)
+        self._full: Mask = np.zeros(0, np.bool_)
         self._refs: I32 = np.zeros(0, np.int32)
-        self._pause = 0
-        self._next_pause = 1
 
     @property
     def size(self) -> int:
         """Bytes held, roughly."""
         return 2 * len(self._bytes) + len(self._keys) * _ENTRY_OVERHEAD
 
+    def match_whole(self, data: bytes, buf: Bytes) -> tuple[Frames, I32] | None:
+        """Return frames and refs int32[n] of a body that repeats a piece of the ring.
+
+        Only values and timestamps may differ; their places need not be searched for then.
+        """
+        first = first_key(data)
+        place = self._place.get(first) if first is not None else None
+        if place is None:
+            return None
+        there, n = int(self._begin[place]), len(buf)
+        last = int(np.searchsorted(self._begin, there + n))
+        if last == len(self._begin) or self._begin[last] != there + n:
+            return None
+        piece = slice(there, there + n)
+        if ((buf ^ self._bytes[piece]) & self._mask[piece]).any():
+            return None
+        self._next_pause = 1
+        rows = slice(place, last)
+        frames = Frames(
+            self._begin[rows] - there,
+            self._labels[rows] - there,
+            self._sample[rows] - there,
+            self._begin[place + 1 : last + 1] - there,
+            self._full[rows],
+        )
+        return frames, self._refs[rows]
+
     def match(self, data: bytes, buf: Bytes, frames: Frames) -> I32 | None:
-        """Return the refs int32[n] of ``frames`` if all are what the ring holds, in its order."""
+        """Return the refs int32[n] of ``frames`` if all are what the ring holds, in its order.
+
+        The body may go over the ring's end, and single values may have become or ceased to be
+        0.0, which changes the length of their series.
+        """
         n = len(frames)
         place = self._place.get(data[int(frames.labels[0]) : int(frames.sample[0])])
         if place is None or n > len(self._keys):
             return None
         rows = np.arange(place, place + n) % len(self._keys)
         lengths = self._begin[rows + 1] - self._begin[rows]
-        # A series whose value turns 0.0 or ceases to be it changes its length; it is compared by
-        # itself and the runs between as wholes.
         changed = np.flatnonzero(lengths != frames.end - frames.begin)
         if len(changed) > n // _FEWEST:
             return None
@@ -65,7 +101,7 @@ class Ring:
         return self._refs[rows]
 
     def learn(self, data: bytes, buf: Bytes, frames: Frames, refs: I32) -> None:
-        """Take in a request that did not match; ``refs`` int32[n] may hold −1, which is skipped.
+        """Take in a request that did not match; ``refs`` int32[n] may hold −1: nothing is learned.
 
         Learning costs; a sender without a constant order is left alone for longer and longer.
         """
@@ -76,25 +112,26 @@ class Ring:
         keys = [data[a:b] for a, b in places]
         if (refs < 0).any() or len(set(keys)) != len(keys):
             return
-        if not self._place.keys().isdisjoint(keys):
-            self._pause, self._next_pause = (
-                self._next_pause,
-                min(2 * self._next_pause, _LONGEST_PAUSE),
-            )
+        known = next((i for i, key in enumerate(keys) if key in self._place), len(keys))
+        if known == 0 or (known < len(keys) and self._place[keys[known]] != 0):
+            self._pause = self._next_pause
+            self._next_pause = min(2 * self._next_pause, _LONGEST_PAUSE)
             self.clear()
-        base, offset = len(self._keys), int(self._begin[-1])
-        self._place.update(zip(keys, range(base, base + len(keys)), strict=True))
+            known = len(keys)
+        # Where the rest is the ring's beginning, a round is complete and the ring closes.
+        self._append(keys[:known], buf[: int(frames.end[known - 1])], frames, refs[:known])
+
+    def _append(self, keys: list[bytes], buf: Bytes, frames: Frames, refs: I32) -> None:
+        n, base, there = len(keys), len(self._keys), int(self._begin[-1])
+        self._place.update(zip(keys, range(base, base + n), strict=True))
         self._keys += keys
         self._bytes = np.concatenate([self._bytes, buf])
-        self._mask = np.concatenate([self._mask, _label_mask(len(buf), frames)])
-        self._begin = np.concatenate([self._begin, frames.end + offset])
+        self._mask = np.concatenate([self._mask, fixed_bits(len(buf), frames, n)])
+        self._begin = np.concatenate([self._begin, frames.end[:n] + there])
+        self._labels = np.concatenate([self._labels, frames.labels[:n] + there])
+        self._sample = np.concatenate([self._sample, frames.sample[:n] + there])
+        self._full = np.concatenate([self._full, frames.full[:n]])
         self._refs = np.concatenate([self._refs, refs])
-
-    def clear(self) -> None:
-        """Forget the order."""
-        self._place, self._keys = {}, []
-        self._bytes = self._mask = np.zeros(0, np.uint8)
-        self._begin, self._refs = np.zeros(1, np.int64), np.zeros(0, np.int32)
 
 
 def _runs(n: int, changed: list[int], cuts: list[int]) -> Iterator[tuple[int, int]]:
@@ -104,15 +141,6 @@ def _runs(n: int, changed: list[int], cuts: list[int]) -> Iterator[tuple[int, in
         if at > first:
             yield first, at
         first = max(first, at + width)
-
-
-def _label_mask(size: int, frames: Frames) -> Bytes:
-    """Return uint8[size], 255 where labels stand and 0 elsewhere."""
-    edges = np.zeros(size + 1, np.int8)
-    edges[frames.labels] += 1
-    edges[frames.sample] -= 1
-    mask: Bytes = (np.cumsum(edges[:-1], dtype=np.int8) * np.int8(-1)).view(np.uint8)
-    return mask
 
 
 class SenderCache:
