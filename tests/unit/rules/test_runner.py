@@ -206,3 +206,19 @@ def test_offsets_spread(interval: int) -> None:
     """An offset lies within the interval and is the same every time."""
     assert 0 <= offset_of("f;g", interval) < interval
     assert offset_of("f;g", interval) == offset_of("f;g", interval)
+
+
+async def test_what_ended_after_a_restart_is_not_kept() -> None:
+    """A pending alert whose condition ends right after a restart leaves the stored state."""
+    world = World()
+    world.engine.answers = {"r > 1": ON}
+    await GroupRunner(GROUP, world.around()).evaluate(START)
+    world.engine.answers = {}
+    second = GroupRunner(GROUP, world.around())
+    await second.restore()
+    await second.evaluate(START + MINUTE)
+    assert world.states.groups[GROUP.key] == []
+    # Without anything to keep, nothing is written any more.
+    writes = world.states.writes
+    await second.evaluate(START + 2 * MINUTE)
+    assert world.states.writes == writes
