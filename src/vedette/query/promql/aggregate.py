@@ -19,10 +19,13 @@ from vedette.query.promql.ast import Aggregation
 from vedette.query.promql.labeling import Groups, encode, group_by, only, with_column
 from vedette.query.promql.rangefuncs import nan_first_sorted, neumaier, sorted_quantile
 from vedette.query.promql.remarks import number
-from vedette.query.promql.values import Part, Stream, Vector
+from vedette.query.promql.values import Part, Stream, Vector, as_slice
 
 _MATMUL_LIMIT = 1 << 14
 """Largest product of series and groups of a part that is summed as a matrix product."""
+
+_SINGLE_THREADED = 1 << 17
+"""Multiplications of a product that BLAS does not yet spread over threads."""
 
 
 def grouping(table: LabelTable, node: Aggregation) -> tuple[Groups, LabelTable]:
@@ -66,17 +69,23 @@ class Layout:
             return np.asarray(pick.reduce(values, axis=1))[:, None]
         if self.order is not None:
             values = values[:, self.order]
+        if len(self.starts) == values.shape[1]:
+            return values
         return np.asarray(pick.reduceat(values, self.starts, axis=1))
 
     def sum(self, values: F64) -> F64:
         """Return float64[K, g]: float64[K, s] summed within groups."""
-        size = values.shape[1]
-        if len(self.starts) > 1 and size * len(self.starts) <= _MATMUL_LIMIT and len(values) > 8:
-            member = np.zeros((size, len(self.starts)))
+        steps, size = values.shape
+        groups = len(self.starts)
+        if 1 < groups < size and size * groups <= _MATMUL_LIMIT and steps > 8:
+            member = np.zeros((size, groups))
             lengths = np.diff(np.append(self.starts, size))
-            rows = np.arange(size) if self.order is None else self.order
-            member[rows, np.repeat(np.arange(len(self.starts)), lengths)] = 1.0
-            out = values @ member
+            series = np.arange(size) if self.order is None else self.order
+            member[series, np.repeat(np.arange(groups), lengths)] = 1.0
+            out = np.empty((steps, groups))
+            rows = _SINGLE_THREADED // (size * groups)
+            for at in range(0, steps, rows):
+                np.matmul(values[at : at + rows], member, out=out[at : at + rows])
             # 0 · Inf is NaN: one infinite value would spoil the groups that it is not in.
             if np.isfinite(out).all():
                 return out
@@ -93,6 +102,8 @@ class _Totals:
     def __init__(self, op: str, steps: int, groups: int) -> None:
         self.op = op
         self.count = np.zeros((steps, groups))
+        # Series that are there at every step are counted once for all steps.
+        self.always = np.zeros(groups)
         self.total = np.zeros((steps, groups))
         self.size: F64 | None = None
         if op in ("min", "max"):
@@ -100,31 +111,34 @@ class _Totals:
 
     def add(self, part: Part, layout: Layout) -> None:
         """Take in one part."""
-        at = layout.groups
+        at = as_slice(layout.groups)
         size = part.values.shape[1]
         if part.present is None:
-            self.count[:, at] += layout.counts(size)
+            self.always[at] += layout.counts(size)
         elif part.present.shape[1] == 1:
             self.count[:, at] += layout.counts(size) * part.present
         else:
             self.count[:, at] += layout.sum(part.present.astype(np.float64))
         if self.op in ("sum", "avg"):
-            self._add_sum(part, layout)
+            self._add_sum(_filled(part, 0.0), layout, at)
         elif self.op in ("min", "max"):
             pick = np.fmin if self.op == "min" else np.fmax
-            values = _filled(part, np.nan)
-            self.total[:, at] = pick(self.total[:, at], layout.reduce(values, pick))
+            found = layout.reduce(_filled(part, np.nan), pick)
+            self.total[:, at] = pick(self.total[:, at], found)
 
-    def _add_sum(self, part: Part, layout: Layout) -> None:
-        values = _filled(part, 0.0)
+    def _add_sum(self, values: F64, layout: Layout, at: slice | I64) -> None:
         sums = layout.sum(values)
         negative = values.size > 0 and not values.min() >= 0
         if negative and self.size is None:
             # Nothing before was negative: so far the sum of sizes is the sum.
             self.size = self.total.copy()
         if self.size is not None:
-            self.size[:, layout.groups] += layout.sum(np.abs(values)) if negative else sums
-        self.total[:, layout.groups] += sums
+            self.size[:, at] += layout.sum(np.abs(values)) if negative else sums
+        self.total[:, at] += sums
+
+    def counts(self) -> F64:
+        """Return float64[K, G], the samples in each group."""
+        return self.count + self.always
 
     def doubtful(self) -> Mask | None:
         """Return bool[K, G]: sums that may have lost digits or overflowed, ``None`` if none has.
@@ -140,12 +154,12 @@ class _Totals:
         """Return float64[K, G]."""
         match self.op:
             case "count":
-                return self.count
+                return self.counts()
             case "group":
                 return np.ones_like(self.count)
             case "avg":
                 with np.errstate(all="ignore"):
-                    return np.asarray(self.total / self.count)
+                    return np.asarray(self.total / self.counts())
         return self.total
 
 
@@ -172,7 +186,7 @@ def streamed(node: Aggregation, stream: Stream, steps: int) -> Vector:
             redo = totals.doubtful()
             if redo is not None:
                 _sum_again(node.op, stream.collect(steps), groups, values, redo)
-    present = totals.count > 0
+    present = totals.counts() > 0
     return Vector(
         labels, values.T, None if present.all() else present.T, _unnamed(stream.unnamed, groups)
     )

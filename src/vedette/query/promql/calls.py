@@ -255,13 +255,7 @@ def _info(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
 CALLS: dict[str, Evaluate] = {
     **dict.fromkeys(DATES, _date),
     **dict.fromkeys(
-        [
-            "histogram_avg",
-            "histogram_count",
-            "histogram_sum",
-            "histogram_stddev",
-            "histogram_stdvar",
-        ],
+        [f"histogram_{of}" for of in ("avg", "count", "sum", "stddev", "stdvar")],
         _of_native_histograms,
     ),
     **dict.fromkeys(("sort", "sort_desc", "sort_by_label", "sort_by_label_desc"), _sort),

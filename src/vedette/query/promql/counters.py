@@ -136,10 +136,7 @@ def newest_pair(windows: Windows, rate: bool) -> F64:
 def transitions(windows: Windows, resets: bool) -> F64:
     """Return float64[K, S]: how often neighbours in each window fall (``resets``) or differ."""
     newer, older = windows.values[1:], windows.values[:-1]
-    if resets:
-        event = newer < older
-    else:
-        event = (newer != older) & ~(np.isnan(newer) & np.isnan(older))
+    event = newer < older if resets else (newer != older) & ~(np.isnan(newer) & np.isnan(older))
     seen = np.zeros(windows.values.shape, np.int64)
     np.cumsum(event, axis=0, out=seen[1:])
     first = windows.first

@@ -84,7 +84,8 @@ class Engine:
         value = evaluator.value(expr, frame)
         if isinstance(value, String):
             raise bad_data(
-                'invalid expression type "string" for range query, must be Scalar or instant Vector',
+                'invalid expression type "string" for range query, '
+                "must be Scalar or instant Vector",
                 expr.span,
             )
         return _result(value, frame.ts, expr, remarks)

@@ -93,6 +93,18 @@ class Evaluator:
                 return String(text)
             case Paren(inner):
                 return self.value(inner, frame)
+            case MatrixSelector() | Subquery():
+                raise execution_error(
+                    "a range vector has no value here; use it in a function such as rate()",
+                    expr.span,
+                )
+            case _:
+                return self._composed(expr, frame)
+
+    def _composed(
+        self, expr: VectorSelector | Call | Unary | Binary | Aggregation, frame: Frame
+    ) -> Value:
+        match expr:
             case VectorSelector():
                 return self._collected(self.instants(expr, frame, times=False), frame)
             case Call():
@@ -103,11 +115,6 @@ class Evaluator:
                 return self._binary(expr, frame)
             case Aggregation():
                 return self._aggregation(expr, frame)
-            case MatrixSelector() | Subquery():
-                raise execution_error(
-                    "a range vector has no value here; use it in a function such as rate()",
-                    expr.span,
-                )
 
     def _call(self, call: Call, frame: Frame) -> Value:
         if call.function in CALLS:

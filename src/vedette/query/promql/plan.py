@@ -23,19 +23,10 @@ from vedette.query.promql.functions_table import FUNCTIONS
 from vedette.query.promql.select import Reach
 
 _OF_THE_STEP = frozenset(
-    [
-        "time",
-        "timestamp",
-        "predict_linear",
-        "year",
-        "month",
-        "day_of_month",
-        "day_of_week",
-        "day_of_year",
-        "days_in_month",
-        "hour",
-        "minute",
-    ]
+    (
+        *("time", "timestamp", "predict_linear", "year", "month", "day_of_month", "day_of_week"),
+        *("day_of_year", "days_in_month", "hour", "minute"),
+    )
 )
 """Functions whose result depends on the evaluation time itself, not only on their arguments."""
 

@@ -189,7 +189,8 @@ def _mad(windows: Windows, _: Arguments) -> F64:
         median = sorted_quantile(ordered, count, half)
         apart = np.abs(tensor.values - median[:, None, :])
         ordered, count = nan_first_sorted(apart, tensor.inside)
-        return sorted_quantile(ordered, count, half)
+        spoiled = (np.isnan(tensor.values) & tensor.inside).any(axis=1)
+        return np.where(spoiled, np.nan, sorted_quantile(ordered, count, half))
 
     return _each(windows, reduce)
 
@@ -275,6 +276,10 @@ def _seconds(windows: Windows, index: I64) -> F64:
     return np.broadcast_to(windows.time(index) / 1000.0, windows.shape).copy()
 
 
+def _count(windows: Windows, _: Arguments) -> F64:
+    return np.broadcast_to(windows.count, windows.shape).astype(np.float64)
+
+
 def _rate(counter: bool, per_second: bool) -> RangeFunction:
     return RangeFunction(
         lambda windows, args: extrapolated(windows, counter, per_second, args.old_clamp), 2
@@ -297,9 +302,7 @@ RANGE_FUNCTIONS = {
     "avg_over_time": RangeFunction(_avg),
     "min_over_time": RangeFunction(lambda w, _: window_extremes(w, np.fmin)),
     "max_over_time": RangeFunction(lambda w, _: window_extremes(w, np.fmax)),
-    "count_over_time": RangeFunction(
-        lambda w, _: np.broadcast_to(w.count, w.shape).astype(np.float64)
-    ),
+    "count_over_time": RangeFunction(_count),
     "present_over_time": RangeFunction(lambda w, _: np.ones(w.shape)),
     "last_over_time": RangeFunction(lambda w, _: w.value(w.last), keeps_name=True),
     "first_over_time": RangeFunction(lambda w, _: w.value(w.first), keeps_name=True),

@@ -64,5 +64,4 @@ def number(value: float) -> str:
     if point <= 0:
         digits, point = "0" * (1 - point) + digits, 1
     digits = digits.ljust(point, "0")
-    text = f"{sign}{digits[:point]}.{digits[point:]}".rstrip("0").rstrip(".")
-    return text
+    return f"{sign}{digits[:point]}.{digits[point:]}".rstrip("0").rstrip(".")

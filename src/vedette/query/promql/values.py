@@ -137,7 +137,7 @@ class Stream:
         values = np.zeros((steps, size))
         present = np.zeros((steps, size), np.bool_)
         for part in self.parts():
-            at = _slice(part.columns)
+            at = as_slice(part.columns)
             values[:, at] = part.values
             present[:, at] = True if part.present is None else part.present
         mask = None if present.all() else present.T
@@ -154,7 +154,7 @@ def stream_of(vector: Vector) -> Stream:
     return Stream(vector.labels, parts, vector.unnamed)
 
 
-def _slice(columns: I64) -> slice | I64:
+def as_slice(columns: I64) -> slice | I64:
     """Return ``columns`` as a slice where they follow each other: that copies much faster."""
     if len(columns) and columns[-1] - columns[0] == len(columns) - 1:
         ahead = columns[1:] > columns[:-1]

@@ -112,6 +112,10 @@ DATES: dict[str, Callable[[F64], I64]] = {
 # ---- labels
 
 
+_QUIET = re2.Options()
+_QUIET.log_errors = False
+
+
 def _label_name(name: str, role: str, function: str, span: Span) -> str:
     try:
         valid = bool(name) and name.encode() is not None and "\ufffd" not in name
@@ -130,7 +134,7 @@ def label_replace(vector: Vector, texts: Sequence[str], span: Span) -> Vector:
     dst, replacement, src, pattern = texts
     _label_name(dst, "destination", "label_replace", span)
     try:
-        compiled = re2.compile(f"(?s:{pattern})")
+        compiled = re2.compile(f"(?s:{pattern})", _QUIET)
     except re2.error as error:
         raise execution_error(
             f"invalid regular expression in label_replace(): {pattern}", span

@@ -1,0 +1,1 @@
+"""Runs text cases of PromQL in the format of Prometheus' ``promqltest``."""

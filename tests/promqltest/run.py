@@ -1,0 +1,225 @@
+"""Runs the commands of a ``.test`` file against the engine."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tests.promqltest.script import Clear, Eval, Expectation, Load, Point, read
+from vedette.model.labels import Labels
+from vedette.model.results import (
+    Annotation,
+    QueryResult,
+    SamplesResult,
+    ScalarResult,
+    StringResult,
+    VectorResult,
+)
+from vedette.model.samples import F64, I64, is_absent
+from vedette.query.errors import QueryError
+from vedette.query.promql.engine import Engine, EngineOptions
+from vedette.query.promql.parser import PromQLSyntaxError
+from vedette.query.promql.remarks import describe
+from vedette.query.source import MemorySamples
+
+_OF_THE_QUERY = re.compile(r"\b(step|range|start|end)\s*\(\)|\bsort(_desc|_by_label\w*)?\s*\(")
+
+_TOLERANCE = 1e-6
+_SMALLEST = 2.2250738585072014e-308
+
+
+class Mismatch(Exception):
+    """What came out is not what was expected."""
+
+
+@dataclass
+class Outcome:
+    """Result of a file: how many cases passed, and what was wrong with the others."""
+
+    passed: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        """Return how many cases failed."""
+        return len(self.failures)
+
+
+def run_file(path: Path, layout: str = "shared") -> Outcome:
+    """Run all cases of ``path``; each ``eval`` is one."""
+    outcome = Outcome()
+    samples = MemorySamples(layout=layout)
+    for command in read(path):
+        if isinstance(command, Clear):
+            samples = MemorySamples(layout=layout)
+        elif isinstance(command, Load):
+            _load(samples, command)
+        else:
+            _judge(samples, command, path, outcome)
+    return outcome
+
+
+def _judge(samples: MemorySamples, case: Eval, path: Path, outcome: Outcome) -> None:
+    engine = Engine(samples, EngineOptions(delayed_name_removal=True))
+    try:
+        if case.broken:
+            raise Mismatch(case.broken)
+        _run(engine, case)
+    except Mismatch as mismatch:
+        outcome.failures.append(f"{path.name}:{case.line}: {case.query}: {mismatch}")
+    else:
+        outcome.passed += 1
+
+
+def _load(samples: MemorySamples, load: Load) -> None:
+    for labels, points in load.series:
+        # Native histograms are left out: the engine cannot evaluate them yet.
+        kept = [(k * load.step, p) for k, p in enumerate(points) if isinstance(p, float)]
+        ts = np.array([t for t, _ in kept], np.int64)
+        samples.add(labels, ts, np.array([v for _, v in kept], np.float64))
+
+
+def _run(engine: Engine, case: Eval) -> None:
+    failures = case.expects("fail")
+    try:
+        if case.instant:
+            result: QueryResult = engine.instant(case.query, case.start)
+        else:
+            result = engine.range(case.query, case.start, case.end, case.step)
+    except (QueryError, PromQLSyntaxError) as error:
+        if not failures:
+            raise Mismatch(f"failed: {error}") from error
+        if not all(_matches(e, str(error)) for e in failures):
+            raise Mismatch(f"failed differently: {error}") from error
+        return
+    if failures:
+        raise Mismatch("should have failed")
+    _compare(case, result)
+    if case.instant and not case.ordered and not _OF_THE_QUERY.search(case.query):
+        _compare_in_range(engine, case, result)
+
+
+def _compare_in_range(engine: Engine, case: Eval, result: QueryResult) -> None:
+    """An instant query must give what a range query gives at that step."""
+    if isinstance(result, StringResult | SamplesResult):
+        return
+    ranged = engine.range(case.query, case.start - 60_000, case.start + 60_000, 60_000)
+    at = ranged.ts[1:2]
+    if isinstance(ranged, ScalarResult):
+        _compare(case, ScalarResult(at, ranged.values[1:2]), annotations=False)
+    else:
+        some = ~is_absent(np.ascontiguousarray(ranged.values[:, 1]))
+        rows = np.flatnonzero(some)
+        cut = VectorResult(ranged.labels.take(rows), at, ranged.values[rows, 1:2])
+        _compare(case, cut, annotations=False)
+
+
+def _compare(case: Eval, result: QueryResult, annotations: bool = True) -> None:
+    if annotations:
+        _compare_annotations(case, result.annotations)
+    if isinstance(result, StringResult):
+        if result.value != case.string:
+            raise Mismatch(f"got the string {result.value!r}")
+    elif isinstance(result, SamplesResult):
+        _compare_samples(case, result)
+    elif isinstance(result, ScalarResult):
+        _compare_scalar(case, result)
+    else:
+        _compare_vector(case, result)
+
+
+def _compare_annotations(case: Eval, annotations: tuple[Annotation, ...]) -> None:
+    for kind in ("warn", "info"):
+        found = [describe(a, case.query) for a in annotations if a.info == (kind == "info")]
+        if case.expects(f"no_{kind}") and found:
+            raise Mismatch(f"unexpected {kind}: {found}")
+        wanted = case.expects(kind)
+        if wanted and not found:
+            raise Mismatch(f"no {kind}")
+        for expectation in wanted:
+            if not any(_matches(expectation, text) for text in found):
+                raise Mismatch(f"no {kind} like {expectation.text!r}: {found}")
+        if wanted and not all(any(_matches(e, text) for e in wanted) for text in found):
+            raise Mismatch(f"unexpected {kind}: {found}")
+
+
+def _matches(expectation: Expectation, text: str) -> bool:
+    if expectation.how == "msg":
+        return text == expectation.text
+    if expectation.how == "regex":
+        return re.search(expectation.text, text) is not None
+    return True
+
+
+def _compare_scalar(case: Eval, result: ScalarResult) -> None:
+    if not case.instant:
+        # A range query of a scalar is answered as a series without labels.
+        _compare_points(case, [(Labels(), list(result.values))])
+        return
+    if case.scalar is None or not equal(case.scalar, float(result.values[0])):
+        raise Mismatch(f"got the scalar {result.values[0]!r}")
+
+
+def _compare_vector(case: Eval, result: VectorResult) -> None:
+    rows = [_points(row) for row in result.values]
+    _compare_points(case, list(zip(result.labels.rows(), rows, strict=True)))
+
+
+def _points(values: F64) -> list[Point]:
+    absent = is_absent(np.ascontiguousarray(values))
+    return [None if gone else float(v) for v, gone in zip(values, absent, strict=True)]
+
+
+def _compare_samples(case: Eval, result: SamplesResult) -> None:
+    if case.samples is None:
+        raise Mismatch("got a range vector")
+    start, end, step = case.samples
+    times = list(range(start, end + 1, step))
+    found = []
+    for labels, ts, values in result.series:
+        at = _by_time(ts, values)
+        if set(at) - set(times):
+            raise Mismatch(f"samples of {labels} at unexpected times: {sorted(at)}")
+        found.append((labels, [at.get(t) for t in times]))
+    _compare_points(case, found)
+
+
+def _by_time(ts: I64, values: F64) -> dict[int, Point]:
+    return dict(zip(ts.tolist(), values.tolist(), strict=True))
+
+
+def _compare_points(case: Eval, found: list[tuple[Labels, list[Point]]]) -> None:
+    if len({labels for labels, _ in found}) != len(found):
+        raise Mismatch("two series with the same labels")
+    if case.ordered and [labels for labels, _ in found] != [labels for labels, _ in case.series]:
+        raise Mismatch(f"wrong order: {[str(labels) for labels, _ in found]}")
+    left = dict(found)
+    for labels, points in case.series:
+        if all(p is None for p in points) and labels not in left:
+            continue
+        if labels not in left:
+            raise Mismatch(f"{labels} is missing; got {[str(x) for x, _ in found]}")
+        got = left.pop(labels)
+        wanted = points + [None] * (len(got) - len(points))
+        if len(wanted) != len(got) or not all(map(equal, wanted, got)):
+            raise Mismatch(f"{labels}: expected {wanted}, got {got}")
+    if left or (case.scalar is not None and not case.series):
+        raise Mismatch(f"unexpected: {[(str(labels), p) for labels, p in left.items()]}")
+
+
+def equal(wanted: Point, got: Point) -> bool:
+    """Return whether two points agree to a millionth."""
+    if wanted is None or got is None or isinstance(wanted, str) or isinstance(got, str):
+        return wanted is None and got is None
+    if wanted == got or (math.isnan(wanted) and math.isnan(got)):
+        return True
+    if math.isinf(wanted) or math.isinf(got) or math.isnan(wanted) or math.isnan(got):
+        return False
+    size, apart = abs(wanted) + abs(got), abs(wanted - got)
+    if wanted == 0 or got == 0 or size < _SMALLEST:
+        return apart < _TOLERANCE * _SMALLEST
+    return apart / size < _TOLERANCE
