@@ -1,0 +1,1 @@
+"""Small transactional state: alert states, the notification log, leases; SQLite or PostgreSQL."""
