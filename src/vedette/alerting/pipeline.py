@@ -33,6 +33,7 @@ from vedette.model.notifications import (
     Notification,
     alert_id,
 )
+from vedette.storage.interface import StorageError
 
 _log = logging.getLogger(__name__)
 
@@ -344,8 +345,8 @@ class Pipeline:
         try:
             await self._offload(lambda: self._log.put(new))
             self._unsaved.discard(place)
-        # Without the database the entry stands in memory: nothing is told twice before a restart.
-        except Exception:  # noqa: BLE001
+        except StorageError:
+            # The entry stands in memory: nothing is told twice before a restart.
             self._unsaved.add(place)
             self.counters.log_failures += 1
             _log.exception("the notification log could not be written")
@@ -355,8 +356,8 @@ class Pipeline:
             return self._entries[place]
         try:
             entry = await self._offload(lambda: self._log.get(*place))
-        # Rather tell twice than not at all.
-        except Exception:  # noqa: BLE001
+        except StorageError:
+            # Rather tell twice than not at all.
             self.counters.log_failures += 1
             _log.exception("the notification log could not be read")
             return None

@@ -29,7 +29,7 @@ class Integration(Protocol):
 
 
 class NotificationLog(Protocol):
-    """What was told to whom; survives a restart; blocking."""
+    """What was told to whom; survives a restart; blocking; raises ``StorageError``."""
 
     def get(self, receiver: str, group_key: str) -> LogEntry | None:
         """Return the latest entry of an integration and a group."""

@@ -25,7 +25,11 @@ class Evaluate(Protocol):
 
 
 class AlertStates(Protocol):
-    """Where the instances of a rule group survive a restart; blocking."""
+    """Where the instances of rule groups survive a restart; blocking; raises ``StorageError``."""
+
+    def groups(self) -> list[str]:
+        """Return the keys of all groups that have instances."""
+        ...
 
     def load(self, group: str) -> list[AlertInstance]:
         """Return the instances of ``group`` as they were replaced last."""
@@ -37,10 +41,14 @@ class AlertStates(Protocol):
 
 
 class Leases(Protocol):
-    """Rights that one process at a time holds; blocking."""
+    """Rights that one process at a time holds; blocking; raises ``StorageError``."""
 
     def acquire(self, name: str, holder: str, ttl_ms: int, now_ms: int) -> bool:
         """Take or renew the lease ``name``; say whether ``holder`` has it now."""
+        ...
+
+    def release(self, name: str, holder: str) -> None:
+        """Give the lease up if ``holder`` has it."""
         ...
 
 

@@ -219,9 +219,8 @@ class GroupRunner:
         around, key = self._around, self.group.key
         try:
             await around.offload(lambda: around.states.replace(key, instances, now_ms))
-        # A database that is away must not stop alerts from being told; the next evaluation
-        # writes the whole state again.
-        except Exception:  # noqa: BLE001
+        except StorageError:
+            # Alerts must be told all the same; the next evaluation writes the whole state again.
             around.counters.state_failures += 1
             _log.exception("the alert states of group %s could not be stored", key)
         else:
@@ -305,7 +304,9 @@ class RulesRunner:
                 await self._around.clock.sleep(LEASE_TTL_MS / 3000)
         finally:
             await self._stop(self._groups)
-            self._held = False
+            if self._held:
+                self._held = False
+                await self._release()
 
     async def _turn(self) -> None:
         held = await self._acquire()
@@ -322,19 +323,37 @@ class RulesRunner:
             return await self._around.offload(
                 lambda: self._leases.acquire(LEASE_NAME, self._holder, LEASE_TTL_MS, now)
             )
-        # While the database is away nobody else can take the lease either: who has it goes on.
-        except Exception:  # noqa: BLE001
+        except StorageError:
+            # Nobody else can take the lease meanwhile either: who has it goes on.
             self.counters.state_failures += 1
             _log.exception("the lease of the rules could not be renewed")
             return self._held
+
+    async def _release(self) -> None:
+        try:
+            await self._around.offload(lambda: self._leases.release(LEASE_NAME, self._holder))
+        except StorageError:
+            # It expires by itself.
+            _log.exception("the lease of the rules could not be given up")
+
+    async def _retire_unknown(self) -> None:
+        """Resolve what fires in groups that were taken from the files while nobody looked."""
+        known = {runner.group.key for runner in self._groups}
+        for key in await self._around.offload(self._around.states.groups):
+            if key not in known:
+                file, _, name = key.partition(";")
+                gone = GroupRunner(RuleGroup(name, file, 60_000, ()), self._around)
+                await gone.restore()
+                await gone.retire()
 
     async def _begin(self) -> bool:
         """Restore every group, post what fires, then let the loops run."""
         try:
             for runner in self._groups:
                 await runner.restore()
-        # Evaluating without the stored states would begin every pending alert anew; try later.
-        except Exception:  # noqa: BLE001
+            await self._retire_unknown()
+        except StorageError:
+            # Evaluating without the stored states would begin every pending alert anew; try later.
             self.counters.state_failures += 1
             _log.exception("the alert states could not be loaded")
             return False
@@ -362,8 +381,8 @@ class RulesRunner:
     async def reload(self, groups: Sequence[RuleGroup]) -> None:
         """Go on with ``groups``; alerts of rules that stay keep their state.
 
-        What can fail comes first: when the state of a new group cannot be loaded, the exception of
-        the database passes and the running groups go on.
+        Raises:
+            StorageError: the state of a new group cannot be loaded; the running groups go on.
         """
         async with self._changing:
             await self._reload(groups)

@@ -27,6 +27,7 @@ from vedette.alerting.silence import NoSilences, Silence
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.model.notifications import LogEntry
+from vedette.storage.interface import StorageError
 
 SETTINGS = good(
     """
@@ -181,10 +182,10 @@ async def test_a_log_that_is_away() -> None:
 
     class Broken(MemoryLog):
         def get(self, receiver: str, group_key: str) -> LogEntry | None:
-            raise ConnectionError("away")
+            raise StorageError("away")
 
         def put(self, entry: LogEntry) -> None:
-            raise ConnectionError("away")
+            raise StorageError("away")
 
     clock, ops = SteppedClock(START), Recorder()
     async with running(SETTINGS, ops, clock=clock, log=Broken()) as pipeline:

@@ -18,6 +18,7 @@ from vedette.rules.files import read_rules
 from vedette.rules.ports import T
 from vedette.rules.rule import Rule, RuleGroup
 from vedette.rules.runner import Surroundings
+from vedette.storage.interface import StorageError
 
 START = 1_767_225_600_000
 
@@ -78,20 +79,25 @@ class Engine:
 class States:
     """Alert states in memory."""
 
-    groups: dict[str, list[AlertInstance]] = field(default_factory=dict)
+    kept: dict[str, list[AlertInstance]] = field(default_factory=dict)
     broken: bool = False
     writes: int = 0
 
+    def groups(self) -> list[str]:
+        if self.broken:
+            raise StorageError("the database is away")
+        return sorted(key for key, instances in self.kept.items() if instances)
+
     def load(self, group: str) -> list[AlertInstance]:
         if self.broken:
-            raise ConnectionError("the database is away")
-        return list(self.groups.get(group, []))
+            raise StorageError("the database is away")
+        return list(self.kept.get(group, []))
 
     def replace(self, group: str, instances: Sequence[AlertInstance], now_ms: int) -> None:
         if self.broken:
-            raise ConnectionError("the database is away")
+            raise StorageError("the database is away")
         self.writes += 1
-        self.groups[group] = list(instances)
+        self.kept[group] = list(instances)
 
 
 @dataclass
@@ -140,9 +146,14 @@ class Lease:
 
     def __init__(self) -> None:
         self.free = True
+        self.holder = ""
 
     def acquire(self, name: str, holder: str, ttl_ms: int, now_ms: int) -> bool:
+        self.holder = holder if self.free else ""
         return self.free
+
+    def release(self, name: str, holder: str) -> None:
+        self.holder = ""
 
 
 @dataclass

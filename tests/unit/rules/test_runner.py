@@ -69,7 +69,7 @@ async def test_one_evaluation() -> None:
     (alert,) = world.sink.posts[1]
     assert (alert.starts_at, alert.ends_at, alert.value) == (START + MINUTE, 0, 2.0)
     assert alert.generator_url == "http://vedette/graph?g0.expr=r%20%3E%201&g0.tab=1"
-    assert [one.state for one in world.states.groups[GROUP.key]] == [AlertState.FIRING]
+    assert [one.state for one in world.states.kept[GROUP.key]] == [AlertState.FIRING]
 
 
 async def test_a_failing_rule_stops_nothing_and_changes_nothing() -> None:
@@ -196,7 +196,7 @@ async def test_reload_keeps_states_and_resolves_what_is_gone() -> None:
         await runner.reload([edited])
         told = {a.labels.get("alertname"): a.resolved for post in world.sink.posts for a in post}
         assert told == {"A": False, "H": True}
-        assert world.states.groups[other.key] == []
+        assert world.states.kept[other.key] == []
         await world.clock.advance(60)
         assert [one.state for one in runner.snapshot()[0].rules[0].alerts] == [AlertState.FIRING]
 
@@ -217,8 +217,24 @@ async def test_what_ended_after_a_restart_is_not_kept() -> None:
     second = GroupRunner(GROUP, world.around())
     await second.restore()
     await second.evaluate(START + MINUTE)
-    assert world.states.groups[GROUP.key] == []
+    assert world.states.kept[GROUP.key] == []
     # Without anything to keep, nothing is written any more.
     writes = world.states.writes
     await second.evaluate(START + 2 * MINUTE)
     assert world.states.writes == writes
+
+
+async def test_a_group_that_was_removed_while_nobody_looked_is_resolved() -> None:
+    """After a restart without the group, its firing alert is told as resolved and forgotten."""
+    world, lease = World(), Lease()
+    world.engine.answers = {"r > 1": ON}
+    old = GroupRunner(GROUP, world.around())
+    await old.evaluate(START)
+    await old.evaluate(START + MINUTE)
+    world.sink.posts.clear()
+    async with running(world, (), lease) as runner:
+        assert [one.resolved for post in world.sink.posts for one in post] == [True]
+        assert world.states.groups() == []
+        assert (runner.snapshot(), lease.holder) == ((), "me")
+    # Who stops gives the lease up, so that the next process need not wait for its end.
+    assert lease.holder == ""
