@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from vedette.kit.clock import Clock
@@ -57,22 +57,16 @@ class QueryPool:
     ) -> QueryResult:
         """Evaluate ``query`` at ``ts`` ms."""
         self.stats.instant += 1
-        check = self._deadline(timeout)
-        return await self.blocking(
-            lambda: self._engine.instant(query, ts, check=check, lookback_ms=lookback or None)
-        )
+        engine, check = self._engine_for(lookback), self._deadline(timeout)
+        return await self.blocking(lambda: engine.instant(query, ts, check))
 
     async def range(
         self, query: str, start: int, end: int, step: int, *, timeout: float = 0, lookback: int = 0
     ) -> QueryResult:
         """Evaluate ``query`` every ``step`` ms."""
         self.stats.range += 1
-        check = self._deadline(timeout)
-        return await self.blocking(
-            lambda: self._engine.range(
-                query, start, end, step, check=check, lookback_ms=lookback or None
-            )
-        )
+        engine, check = self._engine_for(lookback), self._deadline(timeout)
+        return await self.blocking(lambda: engine.range(query, start, end, step, check))
 
     async def blocking(self, call: Callable[[], T]) -> T:
         """Run a blocking look-up on one of the threads."""
@@ -92,6 +86,12 @@ class QueryPool:
     def close(self) -> None:
         """Stop the threads; queries that wait are dropped."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _engine_for(self, lookback: int) -> Engine:
+        if not lookback:
+            return self._engine
+        options = replace(self._engine.options, lookback_ms=lookback)
+        return Engine(self._samples, options)
 
     def _deadline(self, timeout: float) -> Callable[[], None]:
         seconds = min(timeout or self._timeout, self._timeout)

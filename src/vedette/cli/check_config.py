@@ -38,6 +38,6 @@ def check_config(
     Console(soft_wrap=True, highlight=False).print(
         f"{file} is valid: {jobs} scrape job{'s' * (jobs != 1)}, "
         f"{files} rule file pattern{'s' * (files != 1)}, "
-        f"{len(settings.alerting.receivers)} receivers",
+        f"{len(settings.receivers)} receiver{'s' * (len(settings.receivers) != 1)}",
         style="green",
     )

@@ -1,14 +1,15 @@
 """Reads vedette.yml, and everything that it names, into settings; or says all that is wrong.
 
 Text → :class:`Node` → one reader per section → :class:`Settings`. Each room reads its own section.
-Values like ``${NAME}`` in secrets come from the environment, so that no file needs to hold them.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vedette.alerting.settings import read_alerting_settings
 from vedette.config.settings import (
@@ -19,6 +20,7 @@ from vedette.config.settings import (
     StorageSettings,
 )
 from vedette.kit.yamlpos import Fault, Kind, Node, Section, compose
+from vedette.notify.registry import read_receivers
 from vedette.rules.files import load_rule_files
 from vedette.rules.settings import RulesSettings, read_rules_settings
 from vedette.scrape.settings import ScrapeSettings, read_scrape_jobs
@@ -70,7 +72,7 @@ def read(text: str, file: str, faults: list[Fault]) -> Settings:
         dashboard=_dashboard(root.section("dashboard")),
         scrape=read_scrape_jobs(scrape, faults) if scrape else ScrapeSettings(),
         rules=_rules(root.section("rules")),
-        alerting=read_alerting_settings(root.section("alerting")),
+        **_alerting(root.section("alerting"), Path(file).parent),
         ingest_keys=_ingest_keys(root.value("ingest_keys"), faults),
         file=file,
     )
@@ -165,6 +167,15 @@ def _dashboard(section: Section | None) -> DashboardSettings:
         section.fault("namespace", "a namespace is the beginning of a metric name", "e.g. chatbot")
     section.done()
     return settings
+
+
+def _alerting(section: Section | None, base: Path) -> dict[str, Any]:
+    if section is None:
+        return {}
+    receivers = read_receivers(section, os.environ, base)
+    names = [receiver.name for receiver in receivers]
+    alerting = read_alerting_settings(section, names)
+    return {} if alerting is None else {"alerting": alerting, "receivers": receivers}
 
 
 def _rules(section: Section | None) -> RulesSettings:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vedette.alerting.settings import AlertingSettings
+from vedette.alerting.settings import AlertingSettings, Route
+from vedette.notify.settings import LogSettings, ReceiverSettings
 from vedette.rules.settings import RulesSettings
 from vedette.scrape.settings import ScrapeSettings
 
@@ -81,6 +82,10 @@ class DashboardSettings:
     refresh_seconds: float = 1.0
 
 
+DEFAULT_RECEIVER = ReceiverSettings("log", (("log", LogSettings()),))
+"""Without any receiver configured, alerts are at least written to the alert log (ENG-18)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that a server is told."""
@@ -91,6 +96,9 @@ class Settings:
     dashboard: DashboardSettings = field(default_factory=DashboardSettings)
     scrape: ScrapeSettings = field(default_factory=ScrapeSettings)
     rules: RulesSettings = field(default_factory=RulesSettings)
-    alerting: AlertingSettings = field(default_factory=AlertingSettings)
+    alerting: AlertingSettings = field(
+        default_factory=lambda: AlertingSettings(Route(DEFAULT_RECEIVER.name))
+    )
+    receivers: tuple[ReceiverSettings, ...] = (DEFAULT_RECEIVER,)
     ingest_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     file: str = ""

@@ -1,0 +1,167 @@
+"""Vedette's own metrics, in the text format of Prometheus.
+
+Rooms count in plain objects; this collector reads them when somebody scrapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from vedette.alerting.pipeline import Pipeline
+from vedette.app.queries import QueryPool
+from vedette.app.storage import StorageRooms
+from vedette.notify.retry import NotifyCounters
+from vedette.receive.stats import IntakeStats
+from vedette.rules.runner import RulesRunner
+
+# From a tuple of label values to the value; mappings are invariant in their keys, hence Any.
+Labelled = Mapping[Any, float]
+
+
+class SelfMetrics(Collector):
+    """Everything that Vedette tells of itself; each family is documented by its help text."""
+
+    def __init__(
+        self,
+        version: str,
+        intake: IntakeStats,
+        storage: StorageRooms,
+        queries: QueryPool,
+        rules: RulesRunner,
+        alerting: Pipeline,
+        notify: NotifyCounters,
+    ) -> None:
+        self._version = version
+        self._intake = intake
+        self._storage = storage
+        self._queries = queries
+        self._rules = rules
+        self._alerting = alerting
+        self._notify = notify
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def render(self) -> bytes:
+        """Return the exposition."""
+        return generate_latest(self._registry)
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: names are known only when they are read."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
+        yield gauge(
+            "vedette_build_info", "Version of the server.", ("version",), {(self._version,): 1}
+        )
+        yield from self._intake_families()
+        yield from self._query_families()
+        yield from self._rule_families()
+        yield from self._alerting_families()
+        yield from self._storage.families()
+
+    def _intake_families(self) -> Iterator[Metric]:
+        snapshot = self._intake.snapshot()
+        yield counter(
+            "vedette_ingest_accepted",
+            "Samples and events that were stored.",
+            ("way",),
+            {(way,): n for way, n in snapshot.accepted.items()},
+        )
+        yield counter(
+            "vedette_ingest_rejected",
+            "Samples, events and requests that were refused; the sender was told.",
+            ("way", "reason"),
+            snapshot.rejected,
+        )
+        yield counter(
+            "vedette_ingest_dropped",
+            "What was left out without an error, such as exemplars.",
+            ("way", "reason"),
+            snapshot.dropped,
+        )
+
+    def _query_families(self) -> Iterator[Metric]:
+        stats = self._queries.stats
+        yield counter(
+            "vedette_queries",
+            "Queries, by kind.",
+            ("kind",),
+            {("instant",): stats.instant, ("range",): stats.range},
+        )
+        yield counter("vedette_queries_failed", "Queries that failed.", (), {(): stats.failed})
+        yield counter(
+            "vedette_query_seconds",
+            "Time that queries took, waiting included.",
+            (),
+            {(): stats.seconds},
+        )
+        yield gauge("vedette_queries_running", "Queries under way.", (), {(): stats.running})
+
+    def _rule_families(self) -> Iterator[Metric]:
+        counters = self._rules.counters
+        yield counter(
+            "vedette_rule_evaluations", "Evaluations of rules.", (), {(): counters.evaluations}
+        )
+        yield counter(
+            "vedette_rule_evaluation_failures",
+            "Evaluations of rules that failed.",
+            (),
+            {(): counters.failures},
+        )
+        yield counter(
+            "vedette_rule_group_missed",
+            "Evaluations of groups that were left out because the one before took too long.",
+            (),
+            {(): counters.missed},
+        )
+        yield counter(
+            "vedette_alert_changes",
+            "Changes of alert states.",
+            ("change",),
+            {(change.value,): n for change, n in counters.changes.items()},
+        )
+
+    def _alerting_families(self) -> Iterator[Metric]:
+        counters = self._alerting.counters
+        yield counter(
+            "vedette_notification_decisions",
+            "Decisions whether to tell a group, by their reason.",
+            ("integration", "reason"),
+            counters.decisions,
+        )
+        yield counter(
+            "vedette_notifications",
+            "Ends of deliveries.",
+            ("integration", "outcome", "reason"),
+            counters.deliveries,
+        )
+        yield counter(
+            "vedette_notification_log_failures",
+            "Times that the notification log could not be read or written.",
+            (),
+            {(): counters.log_failures},
+        )
+
+
+def counter(name: str, text: str, labels: tuple[str, ...], values: Labelled) -> Metric:
+    """Return a counter family; ``_total`` is added to the name."""
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric([str(part) for part in key], value)
+    return family
+
+
+def gauge(name: str, text: str, labels: tuple[str, ...], values: Labelled) -> Metric:
+    """Return a gauge family."""
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric([str(part) for part in key], value)
+    return family

@@ -1,0 +1,112 @@
+"""``vedette serve``: settings, first words, signals, and the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import uvloop
+from rich.console import Console
+
+from vedette.app.listen import StartError as StartError
+from vedette.app.listen import bind
+from vedette.app.secrets import ENVIRONMENT, AdminToken, TokenError, admin_token
+from vedette.app.server import Server
+from vedette.config.loader import is_loopback, load, parse_listen
+from vedette.config.settings import ServerSettings, Settings
+from vedette.scrape.settings import ScrapeJob, ScrapeSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What the command line says; it wins over the file."""
+
+    config: Path | None = None
+    listen: str | None = None
+    port: int | None = None
+    data_dir: Path | None = None
+
+
+def run(options: ServeOptions, console: Console) -> int:
+    """Serve until SIGINT or SIGTERM; return the exit code.
+
+    Raises:
+        ConfigError: the configuration has faults.
+        StartError: the server cannot start.
+    """
+    settings = settings_for(options)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # What libraries say in passing is no news, and addresses that they name may hold secrets.
+    for name in ("httpx", "uvicorn", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    folder = settings.server.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        token = admin_token(folder)
+    except (OSError, TokenError) as error:
+        raise StartError(str(error)) from None
+    _refuse_open_door(settings.server, token)
+    greet(settings, token, console, configured=options.config is not None)
+    return uvloop.run(_serve(settings, token))
+
+
+def settings_for(options: ServeOptions) -> Settings:
+    """Return the file's settings, or the defaults, with the command line's words set over them."""
+    settings = load(options.config) if options.config else Settings()
+    server = settings.server
+    if options.listen:
+        try:
+            host, port = parse_listen(options.listen)
+        except ValueError as error:
+            raise StartError(f"--listen: {error}") from None
+        server = replace(server, host=host, port=port)
+    if options.port:
+        server = replace(server, port=options.port)
+    if options.data_dir:
+        server = replace(server, data_dir=options.data_dir)
+    settings = replace(settings, server=server)
+    return settings if settings.scrape.jobs else replace(settings, scrape=_itself(server))
+
+
+def _itself(server: ServerSettings) -> ScrapeSettings:
+    # Without a job of its own a server at least watches itself, so that the page is not empty.
+    host = "127.0.0.1" if server.host in ("0.0.0.0", "::") else server.host  # noqa: S104 - compared, not bound
+    address = f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}"
+    return ScrapeSettings((ScrapeJob("vedette", (address,), app="vedette"),))
+
+
+def _refuse_open_door(server: ServerSettings, token: AdminToken) -> None:
+    if not is_loopback(server.host) and token.fresh:
+        raise StartError(
+            f"{server.host} can be reached by others, and no admin token was chosen yet; "
+            f"set {ENVIRONMENT}, or start once on 127.0.0.1 and keep the login link"
+        )
+
+
+def greet(settings: Settings, token: AdminToken, console: Console, *, configured: bool) -> None:
+    """Print the address, the login link of the first start, and what to do next."""
+    server = settings.server
+    console.print(f"[bold]Vedette[/] listens on {server.url}, stores in {server.data_dir}")
+    if token.fresh:
+        console.print(f"log in once to change things: {server.url}/login?token={token.value}")
+    if configured:
+        return
+    console.print("no configuration was given; it watches itself and takes what is sent to it:")
+    console.print(f"  remote write   {server.url}/api/v1/write", markup=False)
+    console.print(f"  events         {server.url}/api/events", markup=False)
+    console.print(f"  Grafana        a Prometheus data source at {server.url}", markup=False)
+    console.print("  next: write a vedette.yml with the targets to scrape (README), or try")
+    console.print("  `vedette demo`, which shows everything with a live chat application")
+
+
+async def _serve(settings: Settings, token: AdminToken) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    sock = bind(settings.server.host, settings.server.port)
+    server = Server(settings, token.value)
+    return await server.run(sock, stop)

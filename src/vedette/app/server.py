@@ -1,0 +1,208 @@
+"""One server: builds the rooms, hands them to each other, starts and stops them in order.
+
+start: state → storage (replay) → scrape → alerting → rules → ready
+stop:  HTTP → rules → alerting → scrape → storage (flush) → state
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from pathlib import Path
+
+from vedette.alerting.pipeline import Pipeline
+from vedette.app import views
+from vedette.app.intake import events_handler, write_handler
+from vedette.app.listen import HttpServer
+from vedette.app.metrics import SelfMetrics
+from vedette.app.queries import QueryPool
+from vedette.app.storage import StorageRooms
+from vedette.config.loader import is_loopback
+from vedette.config.settings import Settings
+from vedette.dashboards.operational import operational
+from vedette.kit.clock import Clock, SystemClock
+from vedette.notify.registry import Surroundings as NotifySurroundings
+from vedette.notify.registry import build_receivers
+from vedette.query.promql.engine import Engine, EngineOptions
+from vedette.receive.stats import IntakeStats
+from vedette.rules.files import load_rule_files
+from vedette.rules.runner import RulesRunner, Surroundings
+from vedette.scrape.fetch import HttpFetcher
+from vedette.scrape.loop import Rooms
+from vedette.scrape.manager import ScrapeManager
+from vedette.web.asgi import WebApp
+from vedette.web.auth import AccessSettings, Guard
+from vedette.web.services import Readiness, Services
+
+log = logging.getLogger(__name__)
+
+VERSION = version("vedette")
+
+
+class Server:
+    """Everything that one process runs."""
+
+    def __init__(self, settings: Settings, admin_token: str, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._waiting_for = "starting"
+        self._intake = IntakeStats()
+        self._storage = StorageRooms(settings, self._clock)
+        self._queries = self._query_pool()
+        self._fetcher = HttpFetcher(VERSION)
+        self._scrape = ScrapeManager(
+            Rooms(
+                self._storage.index,
+                self._storage.ingest,
+                self._fetcher,
+                self._intake,
+                self._clock,
+            )
+        )
+        self._notify = NotifySurroundings(self._clock, settings.server.data_dir)
+        self._alerting = self._pipeline()
+        self._rules = self._rules_runner()
+        self._web = WebApp(self._services(admin_token))
+        self._fault: BaseException | None = None
+
+    async def run(self, sock: socket.socket, stop: asyncio.Event) -> int:
+        """Serve on ``sock`` until ``stop`` is set; return the exit code.
+
+        The port answers from the first moment; ``/-/ready`` tells when the spool is replayed.
+        """
+        http = HttpServer(self._web)
+        serving = asyncio.create_task(http.serve(sockets=[sock]), name="http")
+        try:
+            async with AsyncExitStack() as stack:
+                try:
+                    await self._start(stack, stop)
+                    await stop.wait()
+                finally:
+                    self._waiting_for = "stopping"
+                    http.should_exit = True
+                    await asyncio.wait([serving], timeout=4)
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+        if self._fault is not None:
+            log.error("stopped by a fault: %s", self._fault)
+            return 1
+        return 0
+
+    async def _start(self, stack: AsyncExitStack, stop: asyncio.Event) -> None:
+        stack.callback(self._queries.close)
+        self._waiting_for = "replaying the spool"
+        await self._storage.start()
+        stack.push_async_callback(self._storage.stop)
+        stack.push_async_callback(self._fetcher.aclose)
+        self._waiting_for = "starting the scrapes"
+        await self._scrape.apply(self._settings.scrape)
+        stack.push_async_callback(self._scrape.stop)
+        for name, loop in (
+            ("flush", self._storage.flush_loop()),
+            ("alerting", self._alerting.run()),
+            ("rules", self._rules.run()),
+            ("live", self._web.live.run()),
+        ):
+            stack.push_async_callback(self._spawn(name, loop, stop))
+        self._waiting_for = ""
+        log.info("ready")
+
+    def _spawn(
+        self, name: str, loop: Coroutine[None, None, None], stop: asyncio.Event
+    ) -> Callable[[], Awaitable[None]]:
+        """Run ``loop``; return how to end it. A loop that fails ends the server, loudly."""
+        task = asyncio.create_task(loop, name=name)
+
+        def ended(done: asyncio.Task[None]) -> None:
+            if not done.cancelled() and done.exception() is not None:
+                log.error("the loop %s failed", name, exc_info=done.exception())
+                self._fault = done.exception()
+                stop.set()
+
+        task.add_done_callback(ended)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        return end
+
+    def _query_pool(self) -> QueryPool:
+        query = self._settings.query
+        options = EngineOptions(
+            lookback_ms=query.lookback_ms,
+            window_2x=query.prometheus_2_windows,
+            max_samples=query.max_samples,
+        )
+        samples = self._storage.samples
+        return QueryPool(Engine(samples, options), samples, self._clock, query.timeout_seconds)
+
+    def _pipeline(self) -> Pipeline:
+        settings = self._settings
+        return Pipeline(
+            settings.alerting,
+            build_receivers(settings.receivers, self._notify),
+            self._storage.notification_log,
+            self._clock,
+            external_url=settings.server.url,
+        )
+
+    def _rules_runner(self) -> RulesRunner:
+        settings = self._settings
+        base = Path(settings.file).parent if settings.file else Path()
+        files = load_rule_files(settings.rules.files, base, settings.rules.evaluation_interval_ms)
+        around = Surroundings(
+            clock=self._clock,
+            engine=self._queries,
+            states=self._storage.alert_states,
+            sink=self._alerting,
+            index=self._storage.index,
+            ingest=self._storage.ingest,
+            external_url=settings.server.url,
+            outage_tolerance_ms=settings.rules.outage_tolerance_ms,
+        )
+        holder = f"{socket.gethostname()}:{settings.server.port}"
+        return RulesRunner(files.groups, around, self._storage.leases, holder)
+
+    def _services(self, admin_token: str) -> Services:
+        settings, dashboard = self._settings, self._settings.dashboard
+        access = AccessSettings(
+            admin_token,
+            settings.server.hosts | {settings.server.host},
+            settings.ingest_keys,
+            is_loopback(settings.server.host),
+        )
+        metrics = SelfMetrics(
+            VERSION,
+            self._intake,
+            self._storage,
+            self._queries,
+            self._rules,
+            self._alerting,
+            self._notify.counters,
+        )
+        return Services(
+            clock=self._clock,
+            guard=Guard(access, self._clock),
+            queries=self._queries,
+            samples=self._storage.samples,
+            events=self._storage.events,
+            remote_write=write_handler(self._storage, self._intake),
+            event_intake=events_handler(self._storage, self._intake, self._clock),
+            targets=lambda: views.targets(self._scrape),
+            groups=lambda: views.groups(self._rules),
+            recently_resolved=lambda: views.recently_resolved(self._rules, self._clock),
+            metadata=lambda: views.metadata(self._scrape),
+            metrics=metrics.render,
+            readiness=lambda: Readiness(not self._waiting_for, self._waiting_for),
+            dashboard=operational(
+                dashboard.namespace, dashboard.app, dashboard.window, dashboard.refresh_seconds
+            ),
+            external_url=settings.server.url,
+            version=VERSION,
+        )
