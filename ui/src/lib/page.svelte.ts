@@ -24,6 +24,8 @@ export interface PanelData {
 
 const UNLOADED: PanelData = { series: EMPTY, loading: true, problem: null };
 const RETRY_MS = 10_000;
+/** Asking costs the server a query per series, so it is done less often than listening. */
+const FASTEST_POLL_SECONDS = 5;
 
 function problemOf(error: unknown): Problem {
   if (error instanceof ApiError) return { message: error.message, hint: error.hint };
@@ -57,6 +59,11 @@ export class Page {
   #lastRetry = 0;
 
   readonly refreshSeconds = $derived(this.board?.refreshSeconds ?? 5);
+  readonly pollSeconds = $derived(Math.max(this.refreshSeconds, FASTEST_POLL_SECONDS));
+  /** How often new figures are expected in the present phase. */
+  readonly beatSeconds = $derived(
+    this.connection.phase === 'polling' ? this.pollSeconds : this.refreshSeconds,
+  );
   readonly serverNow = $derived(this.now + this.#skew);
   /** Shown span in seconds since the epoch, by the server's clock. */
   readonly span = $derived(
@@ -65,16 +72,18 @@ export class Page {
   /** The figures on the page are older than they should be. */
   readonly stale = $derived(
     this.receivedAt !== null &&
-      this.now - this.receivedAt > Math.max(2.5 * this.refreshSeconds * 1000, 4000),
+      this.now - this.receivedAt > Math.max(2.5 * this.beatSeconds * 1000, 4000),
   );
-  readonly empty = $derived(
-    this.board !== null &&
-      this.board.panels.length > 0 &&
-      this.board.panels.every((p) => {
-        const d = this.data[p.id];
-        return d !== undefined && !d.loading && !d.problem && d.series.columns.length === 0;
-      }),
-  );
+  /**
+   * Hardly a panel has data: no application reports yet. A quarter may have some, because the
+   * server scrapes itself and counts its targets.
+   */
+  readonly empty = $derived.by(() => {
+    const loaded = (this.board?.panels ?? []).map((p) => this.data[p.id]);
+    if (loaded.length === 0 || loaded.some((d) => !d || d.loading || d.problem)) return false;
+    const filled = loaded.filter((d) => d && d.series.columns.length > 0).length;
+    return filled <= loaded.length / 4;
+  });
 
   constructor() {
     this.#channel = new LiveChannel(
@@ -259,7 +268,7 @@ export class Page {
     const abort = new AbortController();
     const round = async (): Promise<void> => {
       await this.#pollOnce(abort.signal);
-      if (!stopped) timer = setTimeout(() => void round(), Math.max(this.refreshSeconds, 5) * 1000);
+      if (!stopped) timer = setTimeout(() => void round(), this.pollSeconds * 1000);
     };
     this.#polling = {
       stop: () => {
