@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 MIN_BUDGET_MS = 10_000
 _FORGET_AFTER_MS = 3_600_000
 _FORGET_EVERY_MS = 60_000
+_GRACE_SECONDS = 2.0
 
 _id = lru_cache(maxsize=65_536)(alert_id)
 
@@ -191,7 +192,11 @@ class Pipeline:
     # --- groups become due ------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Flush groups as they become due, until cancelled."""
+        """Flush groups as they become due, until cancelled.
+
+        What is being sent then gets two seconds to end: a notification that was taken but not
+        recorded would be sent again after the next start.
+        """
         try:
             while True:
                 self._wake.clear()
@@ -201,9 +206,11 @@ class Pipeline:
                     task.add_done_callback(self._tasks.discard)
                 await self._pause()
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if tasks := set(self._tasks):
+                _, late = await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
+                for task in late:
+                    task.cancel()
+                await asyncio.gather(*late, return_exceptions=True)
 
     def _due(self) -> list[Group]:
         tick = self._tick()
@@ -243,7 +250,7 @@ class Pipeline:
         self.counters.flushes += 1
         now = self._clock.now_ms()
         everything = tuple(sorted(group.alerts.values(), key=lambda one: one.labels.pairs))
-        group.verdicts = {one.labels: self._verdict(group, one, now) for one in everything}
+        group.verdicts = self._verdicts(group, everything, now)
         self.counters.verdicts.update(verdict.mute for verdict in group.verdicts.values())
         audible = tuple(
             one for one in everything if group.verdicts[one.labels].mute is Mute.AUDIBLE
@@ -255,18 +262,24 @@ class Pipeline:
         if all(outcome.settled for outcome in outcomes) and self._groups.settle(group, everything):
             self._forget_entries(group.destination.log_key)
 
-    def _verdict(self, group: Group, alert: Alert, now: int) -> Verdict:
+    def _verdicts(self, group: Group, alerts: Iterable[Alert], now: int) -> dict[Labels, Verdict]:
         route = group.destination.route
         if self._stale:
             self._inhibitor.update(self._alerts.values())
             self._stale = False
-        if (source := self._inhibitor.muted_by(alert.labels)) is not None:
-            return Verdict(Mute.INHIBITED, str(source))
-        if self._settings.times.muted(route.mute, route.active, now):
-            return Verdict(Mute.MUTED_BY_TIME)
-        if (silence := silenced_by(self._silences.active(now), alert.labels)) is not None:
-            return Verdict(Mute.SILENCED, silence)
-        return Verdict(Mute.AUDIBLE)
+        muted = self._settings.times.muted(route.mute, route.active, now)
+        silences = self._silences.active(now)
+
+        def verdict(labels: Labels) -> Verdict:
+            if (source := self._inhibitor.muted_by(labels)) is not None:
+                return Verdict(Mute.INHIBITED, str(source))
+            if muted:
+                return Verdict(Mute.MUTED_BY_TIME)
+            if (silence := silenced_by(silences, labels)) is not None:
+                return Verdict(Mute.SILENCED, silence)
+            return Verdict(Mute.AUDIBLE)
+
+        return {one.labels: verdict(one.labels) for one in alerts}
 
     async def _tell(self, flush: _Flush, integration: Integration) -> Outcome:
         place = (integration.key, flush.group.destination.log_key)

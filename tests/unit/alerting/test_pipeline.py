@@ -229,6 +229,17 @@ async def test_a_reload_keeps_what_was_told() -> None:
         assert web.texts() == ["+B"]
 
 
+async def test_what_is_being_sent_at_a_stop_is_recorded() -> None:
+    """A notification under way when the server stops ends and is recorded, so it comes once."""
+    clock, ops, log = SteppedClock(START), Recorder(), MemoryLog()
+    ops.gate = asyncio.Event()
+    async with running(SETTINGS, ops, clock=clock, log=log) as pipeline:
+        await pipeline.post([alert("A", job="x")])
+        await clock.advance(30)
+        asyncio.get_running_loop().call_soon(ops.gate.set)
+    assert (len(ops.told), len(log.entries)) == (1, 1)
+
+
 # --- any course of events ------------------------------------------------------------------------
 
 
