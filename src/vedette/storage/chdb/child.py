@@ -32,18 +32,23 @@ def _die_with(parent: int) -> None:
 
 
 def _serve(engine: LocalEngine, sock: socket.socket, writing: threading.Lock, frame: Frame) -> None:
+    def reply(answer: Frame) -> None:
+        with writing, contextlib.suppress(OSError):  # a parent that is gone needs no answer
+            send(sock, answer)
+
+    def answer(body: bytes | memoryview) -> None:
+        reply(Frame(Kind.RESULT, frame.call, {}, body))
+
     try:
         sql = str(frame.head["sql"])
         if frame.kind is Kind.INSERT:
             engine.insert(sql, bytes(frame.body))
-            answer = Frame(Kind.RESULT, frame.call, {})
+            answer(b"")
         else:
             parameters = cast("dict[str, str | int]", frame.head["parameters"])
-            answer = Frame(Kind.RESULT, frame.call, {}, engine.query(sql, parameters))
+            engine.query_with(answer, sql, parameters)
     except EngineError as error:
-        answer = Frame(Kind.ERROR, frame.call, {"message": str(error)})
-    with writing, contextlib.suppress(OSError):  # a parent that is gone needs no answer
-        send(sock, answer)
+        reply(Frame(Kind.ERROR, frame.call, {"message": str(error)}))
 
 
 def main(arguments: list[str]) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -74,6 +75,7 @@ class ChdbColumns:
         migrate(self._run)
         self._catalog = Catalog(self._run)
         self._inserting = threading.Lock()
+        self._helpers = ThreadPoolExecutor(2, "store-query")
         self._bounds: tuple[int, int] | None = None
         self._bounds_known = False
 
@@ -84,6 +86,7 @@ class ChdbColumns:
 
     def close(self) -> None:
         """Close the engine."""
+        self._helpers.shutdown()
         self._run.engine.close()
 
     def insert_samples(self, chunks: ChunkBatch, token: str) -> None:
@@ -213,33 +216,46 @@ class ChdbColumns:
             "start": start,
             "end": end,
         }
+        # Two statements side by side: the shared timestamps come once, not with every row.
+        times = self._helpers.submit(self._vectors, where, parameters)
         columns = self._run.rows(
             f"SELECT {_ROW} FROM samples WHERE {where}",  # noqa: S608 # fixed texts
             parameters,
         )
+        vectors = times.result()
         if not columns:
             return None
-        keys = numbers(columns["time_set"])
-        distinct = self._run.rows(
-            f"SELECT time_set, any(ts) AS ts FROM samples"  # noqa: S608 # fixed texts
-            f" WHERE {where} GROUP BY time_set",
-            parameters,
-        )
-        vectors = _vectors(distinct)
-        vector = vectors.find(keys) if vectors else None
-        if vectors is None or vector is None:
-            # Rows were merged between the two statements: ask for everything in one.
+        found = vectors.find(numbers(columns["time_set"])) if vectors else None
+        if vectors is None or found is None:
+            # Rows were merged meanwhile, or equal sets of times are stored in different order.
             columns = self._run.rows(
-                f"SELECT {_ROW}, ts FROM samples WHERE {where}",  # noqa: S608 # fixed texts
+                f"SELECT {_ROW}, ts, cityHash64(ts) AS time_list FROM samples"  # noqa: S608 # fixed
+                f" WHERE {where}",
                 parameters,
             )
-            vectors = _vectors(columns)
-            vector = vectors.find(numbers(columns["time_set"])) if vectors else None
-            if vectors is None or vector is None:
+            if not columns:
                 return None
-        rows = stored_rows(columns, _numbered(series, columns["id"]), vector)
-        found = blocks(rows, vectors, start, end)
-        return Selection(series.metric, series.table, found) if found else None
+            keys = numbers(columns["time_list"])
+            vectors = Vectors.of(keys, nested(columns["ts"]))
+            found = np.searchsorted(vectors.keys, keys)
+        rows = stored_rows(columns, _numbered(series, columns["id"]), found)
+        parts = blocks(rows, vectors, start, end)
+        return Selection(series.metric, series.table, parts) if parts else None
+
+    def _vectors(self, where: str, parameters: Mapping[str, str | int]) -> Vectors | None:
+        """Return the distinct timestamp vectors of the rows by ``time_set``.
+
+        ``None`` without any, and where rows of equal set have their samples in different order.
+        """
+        columns = self._run.rows(
+            "SELECT time_set, any(ts) AS times,"  # noqa: S608 # fixed texts
+            " toUInt8(min(cityHash64(ts)) != max(cityHash64(ts))) AS mixed"
+            f" FROM samples WHERE {where} GROUP BY time_set",
+            parameters,
+        )
+        if not columns or numbers(columns["mixed"]).any():
+            return None
+        return Vectors.of(numbers(columns["time_set"]), nested(columns["times"]))
 
     def series(
         self, matchers: Sequence[Sequence[Matcher]], start: int, end: int, limit: int
@@ -350,12 +366,6 @@ def _id_list(series: StoredSeries) -> str:
 def _id_bytes(series: StoredSeries) -> bytes:
     # numpy's S16 drops trailing zero bytes only when it makes Python objects, not here.
     return np.ascontiguousarray(series.ids).tobytes()
-
-
-def _vectors(columns: dict[str, Column]) -> Vectors | None:
-    if not columns:
-        return None
-    return Vectors.of(numbers(columns["time_set"]), nested(columns["ts"]))
 
 
 def _numbered(series: StoredSeries, ids: Column) -> I64:

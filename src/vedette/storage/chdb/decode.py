@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,9 @@ from vedette.model.samples import F64, I32, I64, Mask
 from vedette.storage.chdb.encode import POWERS, RAW, ranges
 from vedette.storage.chdb.native import Column, Nested, nested, numbers
 
-_Number = TypeVar("_Number", np.float64, np.int64)
-
 # Fewer series than this share their timestamps by accident: a block of their own is not worth it.
 _SHARED = 4
-# Columns that are turned at a time; the source then stays in cache.
+# Series that are read at a time; what they need stays in cache.
 _TILE = 32
 
 
@@ -55,16 +53,17 @@ class Vectors:
 
 @dataclass(frozen=True, slots=True)
 class StoredRows:
-    """R rows sorted by (series, time), N samples in the order of the rows.
+    """R rows sorted by (series, time); their samples stay where the result has them.
 
     Attributes:
         series: int64[R], position among the selected series.
         vector: int64[R], number of the row's timestamps.
         min_ts, max_ts: int64[R].
         time_set: uint64[R].
-        offsets: int64[R + 1] into ``values``.
-        values: float64[N].
-        starts: int64[N] or ``None`` when none is known.
+        exponent: int8[R].
+        lengths: int64[R], samples of each row.
+        order: int64[R], the row's place in the columns that follow.
+        mantissas, raw, starts: as stored.
     """
 
     series: I64
@@ -72,13 +71,43 @@ class StoredRows:
     min_ts: I64
     max_ts: I64
     time_set: NDArray[np.uint64]
-    offsets: I64
-    values: F64
-    starts: I64 | None
+    exponent: NDArray[np.int8]
+    lengths: I64
+    order: I64
+    mantissas: Nested
+    raw: Nested
+    starts: Nested | None
+
+    def values_of(self, chosen: I64) -> F64:
+        """Return the values float64 of the rows ``chosen``, one row after the other."""
+        exponent, places = self.exponent[chosen], self.order[chosen]
+        scaled = _gather(self.mantissas, places).astype(np.float64)
+        is_raw = exponent == RAW
+        if (exponent > 0).any():
+            # Raw rows have no mantissas, so that their exponent divides nothing.
+            lengths = np.where(is_raw, 0, self.lengths[chosen])
+            scaled /= np.repeat(POWERS[np.maximum(exponent, 0)], lengths)
+        if not is_raw.any():
+            return scaled
+        raw_samples = np.repeat(is_raw, self.lengths[chosen])
+        values = np.empty(len(raw_samples))
+        values[raw_samples] = _gather(self.raw, places)
+        values[~raw_samples] = scaled
+        return values
+
+    def starts_of(self, chosen: I64) -> I64 | None:
+        """Return the start timestamps int64 of the rows ``chosen``, ``None`` without any."""
+        if self.starts is None:
+            return None
+        places = self.order[chosen]
+        known = np.diff(self.starts.offsets)[places] > 0
+        starts = np.zeros(int(self.lengths[chosen].sum()), np.int64)
+        starts[np.repeat(known, self.lengths[chosen])] = _gather(self.starts, places)
+        return starts if starts.any() else None
 
 
 def stored_rows(columns: Mapping[str, Column], series: I64, vector: I64) -> StoredRows:
-    """Sort and unscale a result of the columns of ``samples``.
+    """Sort a result of the columns of ``samples``.
 
     ``series`` int64[R] numbers the rows' series, −1 for rows to leave out; ``vector`` their
     timestamps.
@@ -87,54 +116,23 @@ def stored_rows(columns: Mapping[str, Column], series: I64, vector: I64) -> Stor
     order = np.lexsort((min_ts, series))
     order = order[np.searchsorted(series[order], 0) :]
     mantissas, raw, starts = (nested(columns[name]) for name in ("mantissas", "raw", "starts"))
-    exponent = numbers(columns["exponent"])[order]
-    values, offsets = _unscaled(mantissas, raw, exponent, order)
     return StoredRows(
         series=series[order],
         vector=vector[order],
         min_ts=min_ts[order],
         max_ts=numbers(columns["max_ts"])[order],
         time_set=numbers(columns["time_set"])[order],
-        offsets=offsets,
-        values=values,
-        starts=_starts(starts, offsets, order),
+        exponent=numbers(columns["exponent"])[order],
+        lengths=(np.diff(mantissas.offsets) + np.diff(raw.offsets))[order],
+        order=order,
+        mantissas=mantissas,
+        raw=raw,
+        starts=starts if len(starts.items) else None,
     )
 
 
-def _gather(arrays: Nested, rows: I64) -> NDArray[Any]:
-    items = numbers(arrays.items)
-    if len(rows) == len(arrays.offsets) - 1 and (rows[1:] > rows[:-1]).all():
-        return items
-    return items[ranges(arrays.offsets[rows], arrays.offsets[rows + 1])]
-
-
-def _unscaled(
-    mantissas: Nested, raw: Nested, exponent: NDArray[np.int8], order: I64
-) -> tuple[F64, I64]:
-    """Return the values float64[N] of the rows in ``order``, and their offsets."""
-    scaled_length = np.diff(mantissas.offsets)[order]
-    lengths = scaled_length + np.diff(raw.offsets)[order]
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    scaled = _gather(mantissas, order).astype(np.float64)
-    if (exponent > 0).any():
-        # 1.0 for raw rows, which have no mantissas.
-        scaled /= np.repeat(POWERS[np.maximum(exponent, 0)], scaled_length)
-    if not (exponent == RAW).any():
-        return scaled, offsets
-    values = np.empty(int(offsets[-1]))
-    is_raw = np.repeat(exponent == RAW, lengths)
-    values[is_raw] = _gather(raw, order)
-    values[~is_raw] = scaled
-    return values, offsets
-
-
-def _starts(arrays: Nested, offsets: I64, order: I64) -> I64 | None:
-    known = np.diff(arrays.offsets)[order] > 0
-    if not known.any():
-        return None
-    starts = np.zeros(int(offsets[-1]), np.int64)
-    starts[np.repeat(known, np.diff(offsets))] = _gather(arrays, order)
-    return starts
+def _gather(arrays: Nested, places: I64) -> NDArray[Any]:
+    return numbers(arrays.items)[ranges(arrays.offsets[places], arrays.offsets[places + 1])]
 
 
 def blocks(rows: StoredRows, vectors: Vectors, start: int, end: int) -> tuple[AnyBlock, ...]:
@@ -188,39 +186,30 @@ def _shared(
     low, high = np.searchsorted(ts, start), np.searchsorted(ts, end, "right")
     if low == high:
         return None
-    begins = rows.offsets[first]
-    columns = rows.series[first].astype(np.int32)
-    values = _turned(rows.values, begins, len(ts), int(low), int(high))
-    starts = None
-    if rows.starts is not None:
-        starts = _turned(rows.starts, begins, len(ts), int(low), int(high))
-        starts = starts if starts.any() else None
-    return Block(columns, ts[low:high], values, starts)
-
-
-def _turned(flat: NDArray[_Number], begins: I64, n: int, low: int, high: int) -> NDArray[_Number]:
-    """Return [high − low, S], C-contiguous, from S runs of ``n`` items in ``flat``."""
-    out = np.empty((high - low, len(begins)), flat.dtype)
-    adjacent = bool((np.diff(begins) == n).all())
-    for s in range(0, len(begins), _TILE):
-        tile = begins[s : s + _TILE]
-        if adjacent:
-            rows = flat[tile[0] : tile[0] + n * len(tile)].reshape(len(tile), n)[:, low:high]
-        else:
-            rows = flat[tile[:, None] + np.arange(low, high)]
-        out[:, s : s + _TILE] = rows.T
-    return out
+    shape = (int(high - low), len(first))
+    values = np.empty(shape)
+    starts = None if rows.starts is None else np.zeros(shape, np.int64)
+    # Tile by tile, as new memory of the whole's size would cost more than the work on it.
+    for s in range(0, len(first), _TILE):
+        tile = slice(s, s + _TILE)
+        chosen = ranges(first[tile], ends[tile])
+        values[:, tile] = rows.values_of(chosen).reshape(-1, len(ts))[:, low:high].T
+        known = rows.starts_of(chosen)
+        if known is not None and starts is not None:
+            starts[:, tile] = known.reshape(-1, len(ts))[:, low:high].T
+    if starts is not None and not starts.any():
+        starts = None
+    return Block(_columns(rows.series[first]), ts[low:high], values, starts)
 
 
 def _ragged(
     rows: StoredRows, vectors: Vectors, first: I64, ends: I64, start: int, end: int
 ) -> RaggedBlock | None:
     chosen = ranges(first, ends)
-    at = ranges(rows.offsets[chosen], rows.offsets[chosen + 1])
     ts = _times(rows, vectors, chosen)
-    series = np.repeat(rows.series[chosen], np.diff(rows.offsets)[chosen])
-    keep = (ts >= start) & (ts <= end)
-    at, ts, series = at[keep], ts[keep], series[keep]
+    series = np.repeat(rows.series[chosen], rows.lengths[chosen])
+    at = np.flatnonzero((ts >= start) & (ts <= end))
+    ts, series = ts[at], series[at]
     behind = (series[1:] == series[:-1]) & (ts[1:] <= ts[:-1])
     if behind.any():
         order = np.lexsort((ts, series))
@@ -230,12 +219,13 @@ def _ragged(
     if not len(ts):
         return None
     begins = np.flatnonzero(np.diff(series, prepend=-1))
-    starts = None if rows.starts is None else rows.starts[at]
+    starts = rows.starts_of(chosen)
+    starts = None if starts is None else starts[at]
     return RaggedBlock(
         columns=_columns(series[begins]),
         offsets=np.append(begins, len(ts)),
         ts=ts,
-        values=rows.values[at],
+        values=rows.values_of(chosen)[at],
         start=starts if starts is not None and starts.any() else None,
     )
 

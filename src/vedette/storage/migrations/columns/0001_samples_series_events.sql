@@ -24,7 +24,7 @@ ENGINE = AggregatingMergeTree
 PARTITION BY intDiv(bucket, 86400000)
 PRIMARY KEY (app, metric, id)
 ORDER BY (app, metric, id, bucket, exponent, has_starts)
-SETTINGS index_granularity = 8, non_replicated_deduplication_window = 10000,
+SETTINGS index_granularity = 64, non_replicated_deduplication_window = 10000,
     fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1
 ;
 -- Which series had samples on which day (days since 1970-01-01).
