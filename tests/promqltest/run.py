@@ -32,7 +32,7 @@ _TOLERANCE = 1e-6
 _SMALLEST = 2.2250738585072014e-308
 
 
-class Mismatch(Exception):
+class MismatchError(Exception):
     """What came out is not what was expected."""
 
 
@@ -67,9 +67,9 @@ def _judge(samples: MemorySamples, case: Eval, path: Path, outcome: Outcome) -> 
     engine = Engine(samples, EngineOptions(delayed_name_removal=True))
     try:
         if case.broken:
-            raise Mismatch(case.broken)
+            raise MismatchError(case.broken)
         _run(engine, case)
-    except Mismatch as mismatch:
+    except MismatchError as mismatch:
         outcome.failures.append(f"{path.name}:{case.line}: {case.query}: {mismatch}")
     else:
         outcome.passed += 1
@@ -92,12 +92,12 @@ def _run(engine: Engine, case: Eval) -> None:
             result = engine.range(case.query, case.start, case.end, case.step)
     except (QueryError, PromQLSyntaxError) as error:
         if not failures:
-            raise Mismatch(f"failed: {error}") from error
+            raise MismatchError(f"failed: {error}") from error
         if not all(_matches(e, str(error)) for e in failures):
-            raise Mismatch(f"failed differently: {error}") from error
+            raise MismatchError(f"failed differently: {error}") from error
         return
     if failures:
-        raise Mismatch("should have failed")
+        raise MismatchError("should have failed")
     _compare(case, result)
     if case.instant and not case.ordered and not _OF_THE_QUERY.search(case.query):
         _compare_in_range(engine, case, result)
@@ -107,7 +107,10 @@ def _compare_in_range(engine: Engine, case: Eval, result: QueryResult) -> None:
     """An instant query must give what a range query gives at that step."""
     if isinstance(result, StringResult | SamplesResult):
         return
-    ranged = engine.range(case.query, case.start - 60_000, case.start + 60_000, 60_000)
+    try:
+        ranged = engine.range(case.query, case.start - 60_000, case.start + 60_000, 60_000)
+    except QueryError as error:
+        raise MismatchError(f"failed as a range query: {error}") from error
     at = ranged.ts[1:2]
     if isinstance(ranged, ScalarResult):
         _compare(case, ScalarResult(at, ranged.values[1:2]), annotations=False)
@@ -123,7 +126,7 @@ def _compare(case: Eval, result: QueryResult, annotations: bool = True) -> None:
         _compare_annotations(case, result.annotations)
     if isinstance(result, StringResult):
         if result.value != case.string:
-            raise Mismatch(f"got the string {result.value!r}")
+            raise MismatchError(f"got the string {result.value!r}")
     elif isinstance(result, SamplesResult):
         _compare_samples(case, result)
     elif isinstance(result, ScalarResult):
@@ -136,15 +139,15 @@ def _compare_annotations(case: Eval, annotations: tuple[Annotation, ...]) -> Non
     for kind in ("warn", "info"):
         found = [describe(a, case.query) for a in annotations if a.info == (kind == "info")]
         if case.expects(f"no_{kind}") and found:
-            raise Mismatch(f"unexpected {kind}: {found}")
+            raise MismatchError(f"unexpected {kind}: {found}")
         wanted = case.expects(kind)
         if wanted and not found:
-            raise Mismatch(f"no {kind}")
+            raise MismatchError(f"no {kind}")
         for expectation in wanted:
             if not any(_matches(expectation, text) for text in found):
-                raise Mismatch(f"no {kind} like {expectation.text!r}: {found}")
+                raise MismatchError(f"no {kind} like {expectation.text!r}: {found}")
         if wanted and not all(any(_matches(e, text) for e in wanted) for text in found):
-            raise Mismatch(f"unexpected {kind}: {found}")
+            raise MismatchError(f"unexpected {kind}: {found}")
 
 
 def _matches(expectation: Expectation, text: str) -> bool:
@@ -161,7 +164,7 @@ def _compare_scalar(case: Eval, result: ScalarResult) -> None:
         _compare_points(case, [(Labels(), list(result.values))])
         return
     if case.scalar is None or not equal(case.scalar, float(result.values[0])):
-        raise Mismatch(f"got the scalar {result.values[0]!r}")
+        raise MismatchError(f"got the scalar {result.values[0]!r}")
 
 
 def _compare_vector(case: Eval, result: VectorResult) -> None:
@@ -176,14 +179,14 @@ def _points(values: F64) -> list[Point]:
 
 def _compare_samples(case: Eval, result: SamplesResult) -> None:
     if case.samples is None:
-        raise Mismatch("got a range vector")
+        raise MismatchError("got a range vector")
     start, end, step = case.samples
     times = list(range(start, end + 1, step))
     found = []
     for labels, ts, values in result.series:
         at = _by_time(ts, values)
         if set(at) - set(times):
-            raise Mismatch(f"samples of {labels} at unexpected times: {sorted(at)}")
+            raise MismatchError(f"samples of {labels} at unexpected times: {sorted(at)}")
         found.append((labels, [at.get(t) for t in times]))
     _compare_points(case, found)
 
@@ -194,21 +197,21 @@ def _by_time(ts: I64, values: F64) -> dict[int, Point]:
 
 def _compare_points(case: Eval, found: list[tuple[Labels, list[Point]]]) -> None:
     if len({labels for labels, _ in found}) != len(found):
-        raise Mismatch("two series with the same labels")
+        raise MismatchError("two series with the same labels")
     if case.ordered and [labels for labels, _ in found] != [labels for labels, _ in case.series]:
-        raise Mismatch(f"wrong order: {[str(labels) for labels, _ in found]}")
+        raise MismatchError(f"wrong order: {[str(labels) for labels, _ in found]}")
     left = dict(found)
     for labels, points in case.series:
         if all(p is None for p in points) and labels not in left:
             continue
         if labels not in left:
-            raise Mismatch(f"{labels} is missing; got {[str(x) for x, _ in found]}")
+            raise MismatchError(f"{labels} is missing; got {[str(x) for x, _ in found]}")
         got = left.pop(labels)
         wanted = points + [None] * (len(got) - len(points))
         if len(wanted) != len(got) or not all(map(equal, wanted, got)):
-            raise Mismatch(f"{labels}: expected {wanted}, got {got}")
+            raise MismatchError(f"{labels}: expected {wanted}, got {got}")
     if left or (case.scalar is not None and not case.series):
-        raise Mismatch(f"unexpected: {[(str(labels), p) for labels, p in left.items()]}")
+        raise MismatchError(f"unexpected: {[(str(labels), p) for labels, p in left.items()]}")
 
 
 def equal(wanted: Point, got: Point) -> bool:

@@ -1,0 +1,1 @@
+"""Text cases of PromQL."""
