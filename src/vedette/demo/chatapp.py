@@ -25,10 +25,12 @@ from starlette.routing import Route
 from vedette_sdk import StreamInterrupted, StreamTracker
 from vedette_sdk.asgi import ASGIApp
 
+from vedette.demo import texts
 from vedette.demo.caches import TtlCache
 from vedette.demo.decks import generator
 from vedette.demo.options import APP, PLAN_HEADER, STALL_AFTER, STREAM_HEADER, TIMEOUT
 from vedette.demo.page import PAGE
+from vedette.demo.provider import AUDIO_BYTES
 from vedette.demo.serving import serve_fd
 from vedette.kit.clock import Clock, SystemClock
 
@@ -112,6 +114,11 @@ class ChatApp:
         self._knowledge: TtlCache[str] = TtlCache("kb", _CACHE_SECONDS, _CACHE_SIZE, clock)
         self._audio: TtlCache[bytes] = TtlCache("tts", _CACHE_SECONDS, _CACHE_SIZE, clock)
         self.active = 0
+        # The usual questions and phrases are prepared, so that a fresh start is no cold start.
+        for message in texts.POPULAR_QUESTIONS:
+            self._knowledge.put(message, _found(message))
+        for sentence in texts.POPULAR_SENTENCES:
+            self._audio.put(sentence, bytes(AUDIO_BYTES))
 
     async def chat(self, request: Request) -> Response:
         """Answer a question by a stream."""
@@ -196,7 +203,7 @@ class ChatApp:
             return kept
         # As long as a vector search takes.
         await self._clock.sleep(self._rng.uniform(0.01, 0.03))
-        found = f"What the shop knows about: {message}"
+        found = _found(message)
         self._knowledge.put(message, found)
         return found
 
@@ -222,6 +229,10 @@ async def _chunks(response: httpx.Response) -> AsyncIterator[Any]:
         if data == "[DONE]":
             return
         yield json.loads(data)
+
+
+def _found(message: str) -> str:
+    return f"What the shop knows about: {message}"
 
 
 def _sse(event: str, data: dict[str, str]) -> str:

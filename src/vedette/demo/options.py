@@ -24,13 +24,13 @@ class DemoOptions:
     Attributes:
         seconds: how long to run, counted from ready; ``None`` runs until it is stopped.
         report: file for the JSON report.
-        data_dir: keeps the store there; ``None`` uses a temporary folder.
         port: of the server; the parts of the demo take free ports of their own.
+        data_dir: keeps the store there; ``None`` uses a temporary folder.
         seed: of everything that is drawn.
     """
 
     seconds: float | None = None
     report: Path | None = None
-    data_dir: Path | None = None
     port: int = 9797
+    data_dir: Path | None = None
     seed: int = 1

@@ -42,7 +42,8 @@ _FAULTY = (
     Fault.HTTP_429,
 )
 _DRIP_SECONDS = 0.5
-_AUDIO_CHUNKS, _AUDIO_BYTES = 6, 2048
+_AUDIO_CHUNKS, _CHUNK_BYTES = 6, 2048
+AUDIO_BYTES = _AUDIO_CHUNKS * _CHUNK_BYTES
 # Longer than anybody waits; also keeps a forgotten connection from living forever.
 _FOREVER = 120.0
 
@@ -169,7 +170,7 @@ class Provider:
         async def audio() -> AsyncIterator[bytes]:
             await self._clock.sleep(rng.uniform(*pace.first_audio))
             for _ in range(_AUDIO_CHUNKS):
-                yield bytes(_AUDIO_BYTES)
+                yield bytes(_CHUNK_BYTES)
                 await self._clock.sleep(0.015)
 
         return StreamingResponse(audio(), media_type="audio/pcm")

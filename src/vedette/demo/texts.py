@@ -15,7 +15,7 @@ POPULAR_QUESTIONS = (
     "How long is the guarantee?",
 )
 
-_POPULAR_SENTENCES = (
+POPULAR_SENTENCES = (
     "Thank you for your question, I am glad to help.",
     "You can return any item within thirty days, free of charge.",
     "Orders leave our warehouse on the next working day.",
@@ -45,7 +45,7 @@ def question(rng: random.Random) -> str:
 def sentence(rng: random.Random) -> str:
     """Return a sentence of an answer: mostly one that was said before."""
     if rng.random() < POPULAR_SENTENCE_SHARE:
-        return rng.choice(_POPULAR_SENTENCES)
+        return rng.choice(POPULAR_SENTENCES)
     return rng.choice(_PARTICULAR_SENTENCES).format(n=rng.randrange(10**8))
 
 
