@@ -141,24 +141,27 @@ class TargetGroup:
         """Return the timestamp of the first row, ``None`` when there is none."""
         return int(self._ts[self._first]) if self._count > self._first else None
 
-    def evict(self, before: int, sequence: int) -> int:
-        """Drop rows older than ``before`` whose ingest sequence is at most ``sequence``.
+    def evictable(self, before: int, sequence: int) -> int:
+        """Return the newest timestamp that :meth:`evict` would drop, −1 when it is none."""
+        gone = self._evictable_rows(before, sequence)
+        return int(self._ts[self._first + gone - 1]) if gone else -1
 
-        Returns the newest timestamp that was dropped, −1 when nothing was.
-        """
+    def _evictable_rows(self, before: int, sequence: int) -> int:
         held = slice(self._first, self._count)
         old = int(np.searchsorted(self._ts[held], before))
         flushed = int(np.searchsorted(self._sequence[held], sequence, side="right"))
-        gone = min(old, flushed)
+        return min(old, flushed)
+
+    def evict(self, before: int, sequence: int) -> None:
+        """Drop rows older than ``before`` whose ingest sequence is at most ``sequence``."""
+        gone = self._evictable_rows(before, sequence)
         if gone == 0:
-            return -1
-        newest = int(self._ts[self._first + gone - 1])
+            return
         self._first += gone
         if self._first * 4 >= len(self._ts):
             self._drop_ended()
             self._resize(self._values.shape[1])
         self._publish()
-        return newest
 
     def _drop_ended(self) -> None:
         """Give up the columns of series without a sample left, when they are many."""

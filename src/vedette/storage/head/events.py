@@ -13,31 +13,38 @@ class UnflushedEvents:
 
     def __init__(self) -> None:
         self._batches: list[tuple[int, tuple[Event, ...]]] = []
+        self._dropped = 0
         self.flushing = threading.Lock()
         """Held while events move to the store, so that no reader sees them in both or neither."""
-        self.uncertain = False
-        """Whether the store may hold some of them already: after a failed insert or a restart."""
+        self.uncertain_until = 0
+        """Events up to this sequence may be in the store already: an insert failed, or a restart
+        has forgotten how it ended."""
 
     def add(self, sequence: int, events: Sequence[Event]) -> None:
         """Take events that were acknowledged with ``sequence``."""
-        self._batches = [*self._batches, (sequence, tuple(events))]
+        if sequence > self._dropped:
+            self._batches = [*self._batches, (sequence, tuple(events))]
 
     def drop(self, sequence: int) -> None:
         """Forget what was acknowledged up to ``sequence``: the store has it."""
+        self._dropped = max(self._dropped, sequence)
         self._batches = [batch for batch in self._batches if batch[0] > sequence]
-        self.uncertain = self.uncertain and bool(self._batches)
 
-    def find(self, *, app: str, type: str, since: int, until: int) -> list[Event]:
-        """Return matching events, by (ts, id) from the newest; arguments as in ``Events``."""
-        found = [
-            event
-            for _, batch in self._batches
-            for event in batch
-            if since <= event.ts < until
-            and (not app or event.app == app)
-            and (not type or event.type == type)
-        ]
-        return sorted(found, key=lambda e: (e.ts, e.id), reverse=True)
+    def find(
+        self, *, app: str, type: str, since: int, until: int
+    ) -> tuple[list[Event], list[Event]]:
+        """Return matching events, those surely not in the store and the uncertain ones."""
+        certain: list[Event] = []
+        uncertain: list[Event] = []
+        for sequence, batch in self._batches:
+            (certain if sequence > self.uncertain_until else uncertain).extend(
+                event
+                for event in batch
+                if since <= event.ts < until
+                and (not app or event.app == app)
+                and (not type or event.type == type)
+            )
+        return certain, uncertain
 
     def __len__(self) -> int:
         return sum(len(batch) for _, batch in self._batches)

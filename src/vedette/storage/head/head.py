@@ -266,20 +266,27 @@ class Head:
         return min(found, default=self._latest)
 
     def _drop(self, before: int, flushed: int) -> None:
-        newest = self._pool.evict(before, flushed)
-        if newest >= 0:
-            self._cache.clear()
-        layout = sum(group.generation for group in self._groups.values())
-        for group in self._groups.values():
-            newest = max(newest, group.evict(before, flushed))
-        empty = [key for key, group in self._groups.items() if group.oldest() is None]
-        if empty:
-            self._groups = {k: g for k, g in self._groups.items() if k not in empty}
-        if empty or layout != sum(group.generation for group in self._groups.values()):
+        groups = self._groups
+        newest = max(
+            (group.evictable(before, flushed) for group in groups.values()),
+            default=-1,
+        )
+        newest = max(newest, self._pool.evictable(before, flushed))
+        if newest < 0:
+            return
+        # The bound comes first, so that no reader takes what is half evicted for complete.
+        self.stats.evicted_until = max(self.stats.evicted_until, newest)
+        self.incomplete_until(newest)
+        self._pool.evict(before, flushed)
+        self._cache.clear()
+        layout = sum(group.generation for group in groups.values())
+        for group in groups.values():
+            group.evict(before, flushed)
+        left = {key: group for key, group in groups.items() if group.oldest() is not None}
+        same = layout == sum(group.generation for group in groups.values())
+        if len(left) < len(groups) or not same:
+            self._groups = left
             self._layout += 1
-        if newest >= 0:
-            self.stats.evicted_until = max(self.stats.evicted_until, newest)
-            self.incomplete_until(newest)
 
     # Reading
 

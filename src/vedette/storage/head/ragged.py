@@ -11,7 +11,7 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.model.samples import F64, I32, I64
+from vedette.model.samples import F64, I32, I64, Mask
 from vedette.storage.regroup import Runs, offsets_of
 
 PAGE = 32
@@ -52,11 +52,11 @@ class RaggedPool:
             more = np.full(max(count, 2 * len(self._last)) - len(self._last), _NONE, np.int32)
             self._last = np.concatenate([self._last, more])
 
-    def holds(self, refs: I32) -> NDArray[np.bool_]:
+    def holds(self, refs: I32) -> Mask:
         """Return bool[n], whether the pool has samples of each ref."""
         last = self._last
         known = refs < len(last)
-        held: NDArray[np.bool_] = known & (last[np.where(known, refs, 0)] != _NONE)
+        held: Mask = known & (last[np.where(known, refs, 0)] != _NONE)
         return held
 
     def append(self, refs: I32, ts: I64, values: F64, start: I64 | None, sequence: int) -> None:
@@ -212,19 +212,24 @@ class RaggedPool:
         live = used[used != _NEVER]
         return int(live.min()) if len(live) else None
 
-    def evict(self, before: int, sequence: int) -> int:
-        """Drop pages whose samples are all older than ``before`` and flushed up to ``sequence``.
+    def _evictable_pages(self, before: int, sequence: int) -> Mask:
+        newest = self._newest[: self._used]
+        gone: Mask = (newest != _NEVER) & (newest < before)
+        gone &= self._sequence[: self._used] <= sequence
+        return gone
 
-        Returns the newest timestamp that was dropped, −1 when nothing was.
-        """
+    def evictable(self, before: int, sequence: int) -> int:
+        """Return the newest timestamp that :meth:`evict` would drop, −1 when it is none."""
+        gone = self._evictable_pages(before, sequence)
+        return int(self._newest[: self._used][gone].max(initial=-1))
+
+    def evict(self, before: int, sequence: int) -> None:
+        """Drop pages whose samples are all older than ``before`` and flushed up to ``sequence``."""
         with self._lock:
-            newest = self._newest[: self._used]
-            old = (newest != _NEVER) & (newest < before)
-            gone = old & (self._sequence[: self._used] <= sequence)
+            gone = self._evictable_pages(before, sequence)
             pages = np.flatnonzero(gone)
             if not len(pages):
-                return -1
-            latest = int(newest[pages].max())
+                return
             previous = self._previous[: self._used]
             cut = previous != _NONE
             cut[cut] = gone[previous[cut]]
@@ -234,4 +239,3 @@ class RaggedPool:
             ended[ended] = gone[last[ended]]
             last[ended] = _NONE
             self._release(pages)
-            return latest

@@ -1,0 +1,267 @@
+"""What queries see: the union of the head and the column store."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vedette.model.blocks import AnyBlock, LabelTable, Selection
+from vedette.model.events import Event
+from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher
+from vedette.storage.columns import ColumnStore
+from vedette.storage.head.events import UnflushedEvents
+from vedette.storage.head.head import Head
+from vedette.storage.ingest import FlushedRanges, IngestPipeline
+from vedette.storage.memory_columns import event_key, event_member
+from vedette.storage.regroup import combine, renumber
+
+_HOUR_MS = 3_600_000
+_PAGE = 10_000
+_LAST = (2**63 - 1, "~")
+
+
+class StoredSamples:
+    """Implements ``Samples`` over a head and a column store.
+
+    The store is asked only for times before those that the head holds completely.
+    """
+
+    def __init__(
+        self, pipeline: IngestPipeline, head: Head, columns: ColumnStore, cache: int = 64 << 20
+    ):
+        """Keep at most ``cache`` bytes of the store's answers."""
+        self._pipeline = pipeline
+        self._head = head
+        self._cache = SelectionCache(columns, pipeline.flushed_ranges, cache)
+        self._columns = columns
+
+    @property
+    def sequence(self) -> int:
+        """The ingest sequence of the newest durable batch."""
+        return self._pipeline.sequence
+
+    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
+        """Return one selection per metric, with all samples of ``start <= ts <= end`` (ms).
+
+        Raises:
+            InvalidRegexError: a pattern is not RE2.
+            StorageError: the column store cannot answer.
+        """
+        if start > end:
+            return ()
+        # The head raises its bound before it evicts: an unchanged one means that nothing went.
+        while True:
+            complete_from = self._head.complete_from
+            recent = self._head.select(matchers, start, end)
+            if complete_from == self._head.complete_from:
+                break
+        if start >= complete_from:
+            return recent
+        stored = self._cache.select(matchers, start, min(end, complete_from - 1))
+        if not stored:
+            return recent
+        by_metric = {selection.metric: selection for selection in recent}
+        merged = []
+        for old in stored:
+            new = by_metric.pop(old.metric, None)
+            merged.append(old if new is None else merge_selections(new, old))
+        return tuple(sorted([*merged, *by_metric.values()], key=lambda s: s.metric))
+
+    def series(
+        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int, limit: int
+    ) -> list[Labels]:
+        """Return the label sets that any of ``matchers`` selects (empty: all), sorted.
+
+        ``limit`` 0 means no limit.
+        """
+        found = set(self._head.series(matchers, start, end).values())
+        if start < self._head.complete_from:
+            found.update(self._columns.series(matchers, start, end, limit))
+        if limit:
+            return heapq.nsmallest(limit, found, key=lambda labels: labels.pairs)
+        return sorted(found, key=lambda labels: labels.pairs)
+
+    def label_names(self, matchers: Sequence[Sequence[Matcher]], start: int, end: int) -> list[str]:
+        """Return the label names of the selected series, sorted."""
+        names = self._head.label_names(matchers, start, end)
+        if start < self._head.complete_from:
+            names.update(self._columns.label_names(matchers, start, end))
+        return sorted(names)
+
+    def label_values(
+        self, name: str, matchers: Sequence[Sequence[Matcher]], start: int, end: int
+    ) -> list[str]:
+        """Return the values of label ``name`` among the selected series, sorted."""
+        values = self._head.label_values(name, matchers, start, end)
+        if start < self._head.complete_from:
+            values.update(self._columns.label_values(name, matchers, start, end))
+        return sorted(values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    position: int
+    end: int
+    selections: tuple[Selection, ...]
+    nbytes: int
+
+
+class SelectionCache:
+    """Least recently used answers of the column store, for ranges rounded to whole hours.
+
+    An answer is dropped when samples of its range have been inserted since.
+    """
+
+    def __init__(self, columns: ColumnStore, flushed: FlushedRanges, budget: int) -> None:
+        self._columns = columns
+        self._flushed = flushed
+        self._budget = budget
+        self._lock = threading.Lock()
+        self._nbytes = 0
+        self._entries: OrderedDict[tuple[tuple[Matcher, ...], int, int], _Entry] = OrderedDict()
+        self.hits = 0
+        self.misses = 0
+
+    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
+        """Return what the store has of ``start <= ts <= end``, and perhaps some around it."""
+        first, last = start - start % _HOUR_MS, end - end % _HOUR_MS + _HOUR_MS - 1
+        if end - start < _HOUR_MS:
+            # An hour for five minutes would be a bad bargain.
+            first, last = start - start % 300_000, end - end % 300_000 + 299_999
+        key = (tuple(matchers), first, last)
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is not None and self._flushed.unchanged(entry.position, entry.end):
+                self._entries.move_to_end(key)
+                self.hits += 1
+                return entry.selections
+        self.misses += 1
+        position = self._flushed.position
+        selections = self._columns.select(matchers, first, last)
+        nbytes = 256 + sum(_selection_bytes(selection) for selection in selections)
+        self._put(key, _Entry(position, last, selections, nbytes))
+        return selections
+
+    def _put(self, key: tuple[tuple[Matcher, ...], int, int], entry: _Entry) -> None:
+        with self._lock:
+            old = self._entries.pop(key, None)
+            self._nbytes -= old.nbytes if old else 0
+            if entry.nbytes > self._budget:
+                return
+            self._entries[key] = entry
+            self._nbytes += entry.nbytes
+            while self._nbytes > self._budget:
+                _, oldest = self._entries.popitem(last=False)
+                self._nbytes -= oldest.nbytes
+
+
+def _selection_bytes(selection: Selection) -> int:
+    arrays = [selection.labels.codes]
+    size = sum(array.nbytes for array in arrays)
+    size += sum(60 + len(value) for values in selection.labels.values for value in values)
+    for block in selection.blocks:
+        size += block.ts.nbytes + block.values.nbytes + block.columns.nbytes
+        size += block.start.nbytes if block.start is not None else 0
+    return size
+
+
+def merge_selections(new: Selection, old: Selection) -> Selection:
+    """Return both selections of one metric as one; at equal timestamps ``new`` wins."""
+    if new.labels.names == old.labels.names and len(new.labels) == len(old.labels):
+        same = new.labels.rows() == old.labels.rows()
+        if same:
+            return Selection(new.metric, new.labels, combine([*new.blocks, *old.blocks]))
+    numbers: dict[Labels, int] = {}
+    rows: list[Labels] = []
+    renumbered: list[AnyBlock] = []
+    for selection in (new, old):
+        mapping = np.zeros(len(selection.labels), np.int32)
+        for s, labels in enumerate(selection.labels.rows()):
+            if labels not in numbers:
+                numbers[labels] = len(rows)
+                rows.append(labels)
+            mapping[s] = numbers[labels]
+        renumbered += [renumber(block, mapping) for block in selection.blocks]
+    return Selection(new.metric, LabelTable.of(rows), combine(renumbered))
+
+
+class StoredEvents:
+    """Implements ``Events`` over the unflushed events and the column store."""
+
+    def __init__(self, unflushed: UnflushedEvents, columns: ColumnStore) -> None:
+        self._unflushed = unflushed
+        self._columns = columns
+
+    def find(
+        self, *, app: str, type: str, since: int, until: int, limit: int, cursor: str
+    ) -> tuple[list[Event], str]:
+        """Return events newest first and the cursor of the next page ("" at the end).
+
+        Raises:
+            ValueError: the cursor is none that this method returned.
+            StorageError: the column store cannot answer.
+        """
+        before = parse_cursor(cursor)
+        with self._unflushed.flushing:
+            certain, uncertain = self._unflushed.find(app=app, type=type, since=since, until=until)
+            stored = self._columns.find_events(
+                app=app, type=type, since=since, until=until, limit=limit + 1, before=before
+            )
+        every = {e.id: e for e in (*certain, *uncertain, *stored) if event_key(e) < before}
+        page = heapq.nlargest(limit + 1, every.values(), key=event_key)
+        if len(page) <= limit:
+            return page, ""
+        last = page[limit - 1]
+        return page[:limit], f"{last.ts}:{last.id}"
+
+    def count(self, *, app: str, type: str, since: int, until: int, by: str) -> dict[str, int]:
+        """Return the number of events per value of the data's member ``by`` ("": all as "").
+
+        Raises:
+            StorageError: the column store cannot answer.
+        """
+        with self._unflushed.flushing:
+            certain, uncertain = self._unflushed.find(app=app, type=type, since=since, until=until)
+            totals = Counter(
+                self._columns.count_events(app=app, type=type, since=since, until=until, by=by)
+            )
+            known = self._stored_ids(uncertain, app, type) if uncertain else set()
+        fresh = [*certain, *(event for event in uncertain if event.id not in known)]
+        totals.update(event_member(event, by) for event in fresh)
+        return dict(totals)
+
+    def _stored_ids(self, events: list[Event], app: str, type: str) -> set[str]:
+        """Return the ids that the store has in the span of ``events``."""
+        since, until = min(e.ts for e in events), max(e.ts for e in events) + 1
+        return {event.id for event in self._pages(app, type, since, until)}
+
+    def _pages(self, app: str, type: str, since: int, until: int) -> Iterator[Event]:
+        before = _LAST
+        while True:
+            page = self._columns.find_events(
+                app=app, type=type, since=since, until=until, limit=_PAGE, before=before
+            )
+            yield from page
+            if len(page) < _PAGE:
+                return
+            before = event_key(page[-1])
+
+
+def parse_cursor(cursor: str) -> tuple[int, str]:
+    """Return the (ts, id) that a page ended with; beyond all events for an empty cursor.
+
+    Raises:
+        ValueError: ``cursor`` is not one.
+    """
+    if not cursor:
+        return _LAST
+    ts, _, id_ = cursor.partition(":")
+    if not (ts.lstrip("-").isdigit() and id_):
+        raise ValueError(f'not a cursor: "{cursor}"; take it from the page before')
+    return int(ts), id_
