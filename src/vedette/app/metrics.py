@@ -5,23 +5,19 @@ Rooms count in plain objects; this collector reads them when somebody scrapes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from vedette.alerting.pipeline import Pipeline
+from vedette.app.families import counter, gauge
 from vedette.app.queries import QueryPool
 from vedette.app.storage import StorageRooms
 from vedette.notify.retry import NotifyCounters
 from vedette.receive.stats import IntakeStats
 from vedette.rules.runner import RulesRunner
-
-# From a tuple of label values to the value; mappings are invariant in their keys, hence Any.
-Labelled = Mapping[Any, float]
 
 
 class SelfMetrics(Collector):
@@ -149,19 +145,3 @@ class SelfMetrics(Collector):
             (),
             {(): counters.log_failures},
         )
-
-
-def counter(name: str, text: str, labels: tuple[str, ...], values: Labelled) -> Metric:
-    """Return a counter family; ``_total`` is added to the name."""
-    family = CounterMetricFamily(name, text, labels=labels)
-    for key, value in values.items():
-        family.add_metric([str(part) for part in key], value)
-    return family
-
-
-def gauge(name: str, text: str, labels: tuple[str, ...], values: Labelled) -> Metric:
-    """Return a gauge family."""
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for key, value in values.items():
-        family.add_metric([str(part) for part in key], value)
-    return family

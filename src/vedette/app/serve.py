@@ -18,6 +18,7 @@ from vedette.app.server import Server
 from vedette.config.loader import is_loopback, load, parse_listen
 from vedette.config.settings import ServerSettings, Settings
 from vedette.scrape.settings import ScrapeJob, ScrapeSettings
+from vedette.storage.interface import StorageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,5 +109,8 @@ async def _serve(settings: Settings, token: AdminToken) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     sock = bind(settings.server.host, settings.server.port)
-    server = Server(settings, token.value)
+    try:
+        server = Server(settings, token.value)
+    except StorageError as error:
+        raise StartError(f"storage does not open: {error}") from None
     return await server.run(sock, stop)

@@ -103,7 +103,8 @@ class Server:
         await self._scrape.apply(self._settings.scrape)
         stack.push_async_callback(self._scrape.stop)
         for name, loop in (
-            ("flush", self._storage.flush_loop()),
+            ("flush", self._storage.ingest.run()),
+            ("housekeeping", self._storage.housekeeping()),
             ("alerting", self._alerting.run()),
             ("rules", self._rules.run()),
             ("live", self._web.live.run()),

@@ -1,0 +1,141 @@
+"""Builds storage from its parts; the only module that names the engines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client.metrics_core import Metric
+
+from vedette.app.families import counter, gauge
+from vedette.config.settings import Settings
+from vedette.kit.clock import Clock
+from vedette.storage.chdb.columns import open_in_child
+from vedette.storage.chdb.supervisor import ChildEngine
+from vedette.storage.head.head import Head, HeadSettings
+from vedette.storage.ingest import IngestPipeline, IngestSettings
+from vedette.storage.interface import StorageError
+from vedette.storage.samples import StoredEvents, StoredSamples
+from vedette.storage.series_index import MemorySeriesIndex
+from vedette.storage.spool.files import OsFiles
+from vedette.storage.state.alert_states import SqlAlertStates
+from vedette.storage.state.database import StateDatabase
+from vedette.storage.state.leases import SqlLeases
+from vedette.storage.state.notification_log import SqlNotificationLog
+
+log = logging.getLogger(__name__)
+
+_HOUR_SECONDS = 3600
+
+
+class StorageRooms:
+    """Everything that is stored, under one folder.
+
+    ``spool/`` holds what was acknowledged and not flushed, ``columns/`` the column store, and
+    ``state.sqlite`` the transactional state.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        folder, wanted = settings.server.data_dir, settings.storage
+        self._clock = clock
+        self._retention_days = wanted.retention_days
+        self._columns = open_in_child(folder / "columns")
+        self.database = StateDatabase(wanted.state or folder / "state.sqlite")
+        self.index = MemorySeriesIndex(wanted.max_series)
+        self._head = Head(self.index, HeadSettings(budget=wanted.head_bytes))
+        self.ingest = IngestPipeline(
+            OsFiles(_made(folder / "spool")),
+            self.index,
+            self._head,
+            self._columns,
+            clock,
+            IngestSettings(flush_after_ms=round(wanted.segment_seconds * 1000)),
+        )
+        self.samples = StoredSamples(self.ingest, self._head, self._columns)
+        self.events = StoredEvents(self.ingest.events, self._columns)
+        self.alert_states = SqlAlertStates(self.database)
+        self.leases = SqlLeases(self.database)
+        self.notification_log = SqlNotificationLog(self.database)
+
+    async def start(self) -> None:
+        """Replay the spool, then accept."""
+        await self.ingest.start()
+
+    async def stop(self) -> None:
+        """Write what is queued and close everything; segments stay for the next start."""
+        await self.ingest.aclose()
+        await asyncio.to_thread(self._columns.close)
+        self.database.close()
+
+    async def housekeeping(self) -> None:
+        """Apply retention and forget old notification entries, every hour, until cancelled."""
+        while True:
+            try:
+                await asyncio.to_thread(self._tidy, self._clock.now_ms())
+            except StorageError as error:
+                log.warning("housekeeping failed, will try again in an hour: %s", error)
+            await self._clock.sleep(_HOUR_SECONDS)
+
+    def _tidy(self, now_ms: int) -> None:
+        dropped = self._columns.apply_retention(self._retention_days, now_ms)
+        if dropped:
+            log.info("retention of %d days: %d parts dropped", self._retention_days, dropped)
+        self.notification_log.expire(now_ms)
+
+    def families(self) -> Iterator[Metric]:
+        """Yield storage's part of Vedette's own metrics."""
+        stats, health = self.ingest.stats, self.ingest.health()
+        yield counter(
+            "vedette_storage_samples",
+            "Samples by what became of them.",
+            ("step",),
+            {
+                ("accepted",): stats.samples,
+                ("flushed",): stats.samples_flushed,
+                ("replayed",): stats.samples_replayed,
+            },
+        )
+        yield counter(
+            "vedette_storage_events",
+            "Events by what became of them.",
+            ("step",),
+            {("accepted",): stats.events, ("flushed",): stats.events_flushed},
+        )
+        yield counter(
+            "vedette_storage_refused",
+            "Samples that were no news or not plausible, by reason.",
+            ("reason",),
+            {(reason.value,): n for reason, n in stats.refused.items()},
+        )
+        yield counter(
+            "vedette_storage_errors",
+            "Failed attempts to write.",
+            ("where",),
+            {("spool",): stats.spool_errors, ("flush",): stats.flush_errors},
+        )
+        yield gauge("vedette_storage_series", "Series known.", (), {(): len(self.index)})
+        yield gauge("vedette_head_bytes", "Memory of recent samples.", (), {(): self._head.nbytes})
+        yield gauge(
+            "vedette_spool_backlog_bytes",
+            "Segments that wait for the column store.",
+            (),
+            {(): health.backlog_bytes},
+        )
+        yield from self._engine_families()
+
+    def _engine_families(self) -> Iterator[Metric]:
+        engine = self._columns.engine
+        if isinstance(engine, ChildEngine):
+            status = engine.status()
+            yield gauge("vedette_engine_up", "Whether the engine runs.", (), {(): status.up})
+            yield gauge("vedette_engine_pid", "Its process.", (), {(): status.pid})
+            yield counter(
+                "vedette_engine_restarts", "Restarts after a crash.", (), {(): status.restarts}
+            )
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
