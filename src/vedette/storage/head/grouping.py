@@ -11,10 +11,11 @@ import numpy as np
 from vedette.model.blocks import AnyBlock
 from vedette.model.samples import I32
 from vedette.storage.head.ragged import RaggedPool
-from vedette.storage.regroup import crop, regroup
+from vedette.storage.regroup import crop, regroup, renumber
 from vedette.storage.series_index import MemorySeriesIndex
 
 _ALIGN_MS = 60_000
+_SLICE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class GroupingCache:
         entry = self._get(key, version, start)
         if entry is None:
             since = start - start % max(_ALIGN_MS, (end - start) // 4)
-            blocks = regroup(pool.gather(refs, since))
+            blocks = _grouped(pool, refs, since)
             entry = _Entry(version, since, blocks, sum(map(_nbytes, blocks)))
             self._put(key, entry)
         found = (crop(block, start, end) for block in entry.blocks)
@@ -91,6 +92,16 @@ class GroupingCache:
             while self._nbytes > self._budget:
                 _, oldest = self._entries.popitem(last=False)
                 self._nbytes -= oldest.nbytes
+
+
+def _grouped(pool: RaggedPool, refs: I32, since: int) -> tuple[AnyBlock, ...]:
+    blocks: list[AnyBlock] = []
+    # In slices, so that the pool's writer never waits long and little memory is taken twice.
+    for first in range(0, len(refs), _SLICE):
+        part = refs[first : first + _SLICE]
+        numbers = np.arange(first, first + len(part), dtype=np.int32)
+        blocks += [renumber(block, numbers) for block in regroup(pool.gather(part, since))]
+    return tuple(blocks)
 
 
 def _nbytes(block: AnyBlock) -> int:

@@ -7,6 +7,7 @@ readers copy out under the pool's lock.
 from __future__ import annotations
 
 import threading
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from vedette.storage.regroup import Runs, offsets_of
 PAGE = 32
 _NONE = -1
 _NEVER = -(2**62)
+_STRIDE = 1024
+
+_Number = TypeVar("_Number", np.int64, np.float64)
 
 
 class RaggedPool:
@@ -155,14 +159,27 @@ class RaggedPool:
 
     def _gather(self, refs: I32, start: int) -> Runs:
         rows, pages = self._chain(refs, start)
-        slot = np.arange(PAGE)
         fill = self._fill[pages]
         lengths = np.bincount(rows, weights=fill, minlength=len(refs)).astype(np.int64)
-        used = slot < fill[:, None]
-        ts, values = self._ts[pages][used], self._values[pages][used]
-        begin = self._start[pages][used] if self._start is not None else None
+        ts = self._used_slots(self._ts, pages, fill)
+        values = self._used_slots(self._values, pages, fill)
+        begin = self._used_slots(self._start, pages, fill) if self._start is not None else None
         numbers = np.arange(len(refs), dtype=np.int32)
         return Runs(numbers, offsets_of(lengths), ts, values, begin)
+
+    @staticmethod
+    def _used_slots(array: NDArray[_Number], pages: I32, fill: I64) -> NDArray[_Number]:
+        """Return what ``pages`` hold of ``array``, one page after another."""
+        ends = np.cumsum(fill)
+        out = np.empty(int(ends[-1]) if len(ends) else 0, array.dtype)
+        slot = np.arange(PAGE)
+        # Little by little: fresh memory for all pages at once costs more than the copying.
+        for first in range(0, len(pages), _STRIDE):
+            part = slice(first, first + _STRIDE)
+            found = array[pages[part]][slot < fill[part, None]]
+            end = int(ends[min(first + _STRIDE, len(pages)) - 1])
+            out[end - len(found) : end] = found
+        return out
 
     def _chain(self, refs: I32, start: int) -> tuple[I64, I32]:
         """Return the pages that reach back to ``start``, oldest first per row, rows ascending."""
