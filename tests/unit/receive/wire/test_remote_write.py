@@ -1,0 +1,298 @@
+"""Remote write 1.0: what decodes, what is refused, and that all ways through agree."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import cramjam
+import numpy as np
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.receive.doubles import Index, label, part, sample, series, varint
+from vedette.model.labels import Labels
+from vedette.model.samples import ABSENT, NAN_BITS, STALE, STALE_BITS, bits
+from vedette.receive.wire.errors import TooLargeError, WireError
+from vedette.receive.wire.remote_write import WriteLimits, WriteRequest, decode, decompress
+from vedette.receive.wire.sender import SenderCache, SenderCaches
+
+NOW = 1_767_225_600_000
+LIMITS = WriteLimits()
+Pairs = tuple[tuple[str, str], ...]
+
+
+def write_request_class() -> Any:
+    """Build the messages of the protocol from their published description."""
+    file = descriptor_pb2.FileDescriptorProto(name="w.proto", package="w", syntax="proto3")
+    kinds = {"string": 9, "double": 1, "int64": 3, "enum": 13}
+    messages: dict[str, list[tuple[str, int, str, bool]]] = {
+        "Label": [("name", 1, "string", False), ("value", 2, "string", False)],
+        "Sample": [("value", 1, "double", False), ("timestamp", 2, "int64", False)],
+        "TimeSeries": [("labels", 1, "Label", True), ("samples", 2, "Sample", True)],
+        "MetricMetadata": [
+            ("type", 1, "enum", False),
+            ("metric_family_name", 2, "string", False),
+            ("help", 4, "string", False),
+            ("unit", 5, "string", False),
+        ],
+        "WriteRequest": [
+            ("timeseries", 1, "TimeSeries", True),
+            ("metadata", 3, "MetricMetadata", True),
+        ],
+    }
+    for name, members in messages.items():
+        message = file.message_type.add(name=name)
+        for member, number, kind, repeated in members:
+            added = message.field.add(name=member, number=number, label=3 if repeated else 1)
+            added.type = kinds.get(kind, 11)  # type: ignore[assignment]  # numbers of the enum
+            if kind not in kinds:
+                added.type_name = f".w.{kind}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)  # type: ignore[no-untyped-call, unused-ignore]  # untyped in the stubs
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("w.WriteRequest"))
+
+
+REQUEST = write_request_class()
+
+
+def run(data: bytes, cache: SenderCache | None = None, index: Index | None = None) -> WriteRequest:
+    """Decode ``data`` with the usual limits."""
+    return decode(data, cache or SenderCache(), index or Index(), LIMITS)
+
+
+def rows(request: WriteRequest, index: Index) -> list[tuple[Pairs, int, bytes]]:
+    """Return labels, timestamp and the value's bytes of every sample."""
+    labels = [found.pairs for found in index.labels(request.refs.tolist())]
+    values = [struct.pack("<d", value) for value in request.values]
+    return list(zip(labels, request.ts.tolist(), values, strict=True))
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+label_sets = st.dictionaries(texts, texts, max_size=4).map(
+    lambda d: tuple(sorted({**d, "__name__": d.get("__name__", "metric")}.items()))
+)
+stamps = st.integers(1, 2**35) | st.integers(NOW, NOW + 10**6)
+floats = st.floats() | st.sampled_from([0.0, -0.0, STALE, float("inf")])
+many = st.lists(st.tuples(label_sets, st.lists(st.tuples(floats, stamps), max_size=3)), max_size=8)
+
+
+@given(many)
+def test_protobuf_runtime_encoding_is_understood(content: list[Any]) -> None:
+    """What protobuf's own runtime encodes comes out sample by sample, bit for bit."""
+    message = REQUEST()
+    wanted = []
+    for labels, samples in content:
+        added = message.timeseries.add()
+        for name, value in labels:
+            added.labels.add(name=name, value=value)
+        for value, ts in samples:
+            added.samples.add(value=value, timestamp=ts)
+            wanted.append((Labels.of(labels).pairs, ts, struct.pack("<d", value)))
+    index = Index()
+    got = run(message.SerializeToString(), index=index)
+    assert rows(got, index) == wanted
+    assert got.rejected == {}
+
+
+def round_of(values: Sequence[float], ts: int, names: Sequence[str]) -> list[bytes]:
+    """Return one time series of one sample per name."""
+    return [
+        series((("__name__", name), ("job", "x" * (i % 140))), [(value, ts)])
+        for i, (name, value) in enumerate(zip(names, values, strict=True))
+    ]
+
+
+@settings(max_examples=60)
+@given(st.randoms(use_true_random=False), st.integers(1, 12), st.integers(2, 25))
+def test_every_way_through_gives_the_same(chance: random.Random, cut: int, count: int) -> None:
+    """Requests that repeat, go over the end, lose or gain series decode as by a fresh decoder."""
+    names = [f"m{i}" for i in range(count)]
+    cache, index = SenderCache(), Index()
+    for turn in range(5):
+        if chance.random() < 0.2:
+            names.insert(chance.randrange(len(names)), f"new{turn}")
+        values = [chance.choice([0.0, 1.5, STALE, chance.random()]) for _ in names]
+        records = round_of(values, NOW + turn * 15_000, names)
+        for at in range(0, len(records), cut):
+            body = b"".join(records[at : at + cut])
+            fresh_index = Index()
+            fresh = rows(run(body, index=fresh_index), fresh_index)
+            assert rows(run(body, cache, index), index) == fresh
+
+
+def test_a_repeated_round_is_recognised_without_looking_up_series() -> None:
+    """The second round of a sender, cut elsewhere, is matched by the ring alone."""
+    names = [f"m{i}" for i in range(10)]
+    cache, index = SenderCache(), Index()
+    first = round_of([1.0] * 10, NOW, names)
+    run(b"".join(first[:4]), cache, index)
+    run(b"".join(first[4:]), cache, index)
+    cache.refs.clear()
+    asked = index.asked
+    second = round_of([2.0] * 4 + [0.0] + [3.0] * 5, NOW + 1, names)
+    turned = [*second[5:], *second[:5]]
+    request = run(b"".join(turned), cache, index)
+    assert index.asked == asked
+    assert request.values.tolist() == [3.0] * 5 + [2.0] * 4 + [0.0]
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_mutated_requests_never_crash(data: st.DataObject) -> None:
+    """Whatever the bytes, the outcome is samples or a WireError with a message."""
+    message = b"".join(round_of([1.0, 0.0, 2.0], NOW, ["a", "b", "c"]))
+    message += part(0x1A, b"\x08\x01" + part(0x12, b"a"))
+    raw = bytearray(message)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(raw) - 1))
+        raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+        raw = raw or bytearray(b"\n")
+    cache, index = SenderCache(), Index()
+    run(message, cache, index)
+    request = None
+    with contextlib.suppress(WireError):
+        request = run(bytes(raw), cache, index)
+    if request is not None:
+        fresh_index = Index()
+        assert rows(request, index) == rows(run(bytes(raw), index=fresh_index), fresh_index)
+
+
+@given(st.binary(max_size=200))
+def test_noise_never_crashes(noise: bytes) -> None:
+    """Arbitrary bytes end in samples or a WireError, compressed or not."""
+    for step in (lambda: run(noise), lambda: decompress(noise, 1000)):
+        with contextlib.suppress(WireError):
+            step()
+
+
+def test_fields_may_come_in_any_order_and_unknown_ones_are_skipped() -> None:
+    """Samples before labels, split labels and fields of later versions change nothing."""
+    body = sample(1.0, NOW) + label("job", "x") + b"\x48\x05" + label("__name__", "m")
+    index = Index()
+    got = run(part(0x0A, body) + part(0x7A, b"later") + b"\x21" + bytes(8), index=index)
+    assert rows(got, index)[0][0] == (("__name__", "m"), ("job", "x"))
+
+
+def test_an_odd_sample_before_a_usual_one_is_not_lost() -> None:
+    """A series whose last sample looks usual may hold others that do not."""
+    body = label("__name__", "m") + sample(1.0, 5) + sample(2.0, NOW)
+    assert run(part(0x0A, body)).ts.tolist() == [5, NOW]
+
+
+REFUSED = [
+    ("no_name", label("job", "x")),
+    ("duplicate_label", label("__name__", "m") + label("job", "a") + label("job", "b")),
+    ("label_name", label("__name__", "m") + label("", "a")),
+    ("encoding", label("__name__", "m") + label("job", b"\xff")),
+    ("label_length", label("__name__", "m") + label("job", "x" * 9000)),
+    ("label_limit", label("__name__", "m") + b"".join(label(f"l{i}", "x") for i in range(70))),
+]
+
+
+@pytest.mark.parametrize(("reason", "labels"), REFUSED)
+@pytest.mark.parametrize("usual", [True, False])
+def test_a_series_with_unusable_labels_costs_only_itself(
+    reason: str, labels: bytes, usual: bool
+) -> None:
+    """Each rule of labels is counted under its reason; the neighbours are kept."""
+    good = series([("__name__", "ok")], [(1.0, NOW)])
+    body = good + part(0x0A, labels + sample(2.0, NOW)) + good
+    if not usual:
+        body += part(0x7A, b"")
+    got = run(body)
+    assert got.rejected == {reason: 1}
+    assert got.values.tolist() == [1.0, 1.0]
+    assert "at byte" in got.message
+
+
+def test_impossible_timestamps_are_refused() -> None:
+    """No timestamp, a negative one, and one beyond the year 9999 are counted as timestamp."""
+    body = series([("__name__", "m")], [(1.0, 0), (2.0, -5), (3.0, 2**60), (4.0, NOW)])
+    got = run(body)
+    assert got.values.tolist() == [4.0]
+    assert got.rejected == {"timestamp": 3}
+
+
+def test_nan_patterns_survive_but_not_the_inner_one() -> None:
+    """A staleness marker arrives bit for bit; the bits that mean "absent" inside become NaN."""
+    body = series([("__name__", "m")], [(STALE, NOW)]) + series(
+        [("__name__", "n")], [(ABSENT, NOW)]
+    )
+    for data in (body, body + part(0x7A, b"")):
+        assert bits(run(data).values).tolist() == [STALE_BITS, NAN_BITS]
+
+
+def test_series_limit_is_counted_and_asked_again() -> None:
+    """A series beyond the limit is refused now, and taken once there is room."""
+    cache, index = SenderCache(), Index(limit=1)
+    body = b"".join(round_of([1.0, 2.0], NOW, ["a", "b"]))
+    assert run(body, cache, index).rejected == {"series_limit": 1}
+    index.limit = 2
+    assert run(body, cache, index).rejected == {}
+
+
+def test_histograms_are_counted_and_metadata_is_read() -> None:
+    """Histograms are refused by name, exemplars counted, metadata-only requests understood."""
+    body = label("__name__", "m") + sample(1.0, NOW) + part(0x1A, b"") + part(0x22, b"")
+    metadata = b"\x08\x01" + part(0x12, b"m_total") + part(0x22, b"help") + part(0x2A, b"s")
+    got = run(part(0x0A, body))
+    assert (got.exemplars, got.rejected) == (1, {"histogram": 1})
+    (said,) = run(part(0x1A, metadata)).metadata
+    assert (said.family, said.type, said.help, said.unit) == ("m_total", "counter", "help", "s")
+
+
+def test_a_truncated_request_is_refused_whole_with_its_place() -> None:
+    """A body that ends too early names the byte and yields nothing."""
+    body = b"".join(round_of([1.0, 2.0], NOW, ["a", "b"]))
+    with pytest.raises(WireError, match=r"at byte \d+"):
+        run(body[:-3])
+
+
+def test_limits_of_a_request() -> None:
+    """Too many series or samples are refused before they are numbered."""
+    body = b"".join(round_of([1.0] * 3, NOW, ["a", "b", "c"]))
+    for data in (body, body + part(0x7A, b"")):
+        with pytest.raises(TooLargeError):
+            decode(data, SenderCache(), Index(), WriteLimits(series=2))
+    with pytest.raises(TooLargeError):
+        decode(body + part(0x7A, b""), SenderCache(), Index(), WriteLimits(samples=2))
+
+
+def test_declared_size_is_checked_before_decompressing() -> None:
+    """A snappy block that claims to be large is refused by its claim alone."""
+    with pytest.raises(TooLargeError):
+        decompress(varint(10**9) + b"\x00", 1000)
+    assert decompress(bytes(cramjam.snappy.compress_raw(b"x" * 1000)), 1000) == b"x" * 1000
+
+
+def test_caches_are_bounded() -> None:
+    """The caches of all senders stay below their bytes and number; the oldest go first."""
+    caches = SenderCaches(max_bytes=30_000, max_senders=3)
+    index = Index()
+    for sender in "abcde":
+        names = [f"{sender}{i}" for i in range(20)]
+        run(b"".join(round_of([1.0] * 20, NOW, names)), caches.of(sender), index)
+        caches.bound()
+    assert len(caches) <= 3
+    huge = [f"huge{i}" for i in range(500)]
+    run(b"".join(round_of([1.0] * 500, NOW, huge)), caches.of("f"), index)
+    caches.bound()
+    assert len(caches) == 0
+
+
+def test_a_sender_without_order_costs_no_memory() -> None:
+    """Shuffled requests are decoded rightly and the ring does not grow with them."""
+    chance = random.Random(3)
+    names = [f"m{i}" for i in range(30)]
+    cache, index = SenderCache(), Index()
+    for turn in range(50):
+        chance.shuffle(names)
+        request = run(b"".join(round_of([1.0] * 30, NOW + turn, names)), cache, index)
+        assert np.unique(request.refs).size == 30
+    assert cache.ring.size < 100_000
