@@ -32,7 +32,7 @@ from vedette.query.promql.labeling import names_of
 from vedette.query.promql.options import EngineOptions
 from vedette.query.promql.plan import is_scalar, is_step_invariant, subquery_steps
 from vedette.query.promql.rangefuncs import RANGE_FUNCTIONS, Arguments, RangeFunction
-from vedette.query.promql.remarks import Remarks, execution_error
+from vedette.query.promql.remarks import Remarks, execution_error, number
 from vedette.query.promql.select import Found, Reach, instant_parts, unite, window_parts
 from vedette.query.promql.values import (
     Frame,
@@ -46,6 +46,7 @@ from vedette.query.promql.values import (
     stream_of,
     without_name,
 )
+from vedette.query.promql.vectorfuncs import check_label_name
 from vedette.query.source import SampleSource
 
 _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
@@ -353,6 +354,7 @@ class Evaluator:
         parameter: F64 | str = ""
         if node.op == "count_values" and node.parameter is not None:
             parameter = self.text(node.parameter)
+            check_label_name(parameter, "label name in count_values()", node.parameter.span)
         elif node.parameter is not None:
             parameter = self.scalar(node.parameter, frame)
             self._check_parameter(node, node.parameter, parameter)
@@ -363,8 +365,19 @@ class Evaluator:
             self.warn_quantile(value, expr)
         elif np.isnan(value).any():
             raise execution_error(f"Parameter value is NaN for {node.op}", expr.span)
-        elif node.op != "limit_ratio" and (np.abs(value) >= 2.0**63).any():
+        elif node.op == "limit_ratio":
+            self._warn_ratio(value, expr)
+        elif (np.abs(value) >= 2.0**63).any():
             raise execution_error(f"Scalar value {value.max()} overflows int64", expr.span)
+
+    def _warn_ratio(self, ratio: F64, expr: Expr) -> None:
+        bad = ratio[np.abs(ratio) > 1]
+        if len(bad):
+            self.remarks.warn(
+                f"ratio value should be between -1 and 1, got {number(float(bad[0]))}, "
+                f"capping to {number(float(np.sign(bad[0])))}",
+                expr.span,
+            )
 
     def warn_quantile(self, q: F64, expr: Expr) -> None:
         """Warn where φ is not between 0 and 1."""

@@ -10,6 +10,7 @@ import numpy as np
 from vedette.model.blocks import AnyBlock, Block, LabelTable, RaggedBlock, Selection
 from vedette.model.samples import F64, I64, Mask, is_absent, is_stale
 from vedette.query.promql.labeling import concat
+from vedette.query.promql.regroup import cut_block, regrouped
 from vedette.query.promql.remarks import execution_error
 from vedette.query.promql.values import Part
 from vedette.query.promql.windows import Windows, bounds, flat_bounds
@@ -66,20 +67,22 @@ def window_parts(found: Found, reach: Reach) -> Iterator[tuple[I64, Windows]]:
     """
     for base, block in found.blocks:
         _refuse_histograms(block)
-        if isinstance(block, RaggedBlock):
-            yield from _ragged_windows(block, base, reach)
-        else:
-            yield from _block_windows(block, base, reach)
+        for piece in _pieces(block, reach):
+            if isinstance(piece, RaggedBlock):
+                yield from _ragged_windows(piece, base, reach)
+            else:
+                yield from _block_windows(piece, base, reach)
 
 
 def instant_parts(found: Found, reach: Reach, times: bool) -> Iterator[Part]:
     """Yield the newest sample within reach of each step, or its time in seconds if ``times``."""
     for base, block in found.blocks:
         _refuse_histograms(block)
-        if isinstance(block, RaggedBlock):
-            yield from _ragged_instants(block, base, reach, times)
-        else:
-            yield from _block_instants(block, base, reach, times)
+        for piece in _pieces(block, reach):
+            if isinstance(piece, RaggedBlock):
+                yield from _ragged_instants(piece, base, reach, times)
+            else:
+                yield from _block_instants(piece, base, reach, times)
 
 
 def _refuse_histograms(block: AnyBlock) -> None:
@@ -88,6 +91,21 @@ def _refuse_histograms(block: AnyBlock) -> None:
             "the selection holds native histograms, which this engine cannot evaluate yet; "
             "query the classic _bucket, _sum and _count series"
         )
+
+
+def _pieces(block: AnyBlock, reach: Reach) -> Iterator[AnyBlock]:
+    """Yield blocks of the samples in reach, those with equal timestamps together."""
+    if not len(reach.ends):
+        return
+    low, high = int(reach.ends[0]) - reach.span, int(reach.ends[-1])
+    if isinstance(block, Block):
+        a, b = _rows(block, reach)
+        reach.spend((b - a) * block.values.shape[1])
+        yield block
+        return
+    cut = cut_block(block, low, high)
+    reach.spend(len(cut.ts))
+    yield from regrouped(cut)
 
 
 # ---- blocks on a shared timestamp vector
@@ -109,7 +127,6 @@ def _chunks(block: Block, reach: Reach) -> Iterator[tuple[I64, I64, F64]]:
     if a >= b:
         return
     size = block.values.shape[1]
-    reach.spend((b - a) * size)
     wide = max(64, _CHUNK_CELLS // max(b - a, len(reach.ends)))
     for at in range(0, size, wide):
         values = np.ascontiguousarray(block.values[a:b, at : at + wide])
@@ -213,19 +230,13 @@ def _series_chunks(offsets: I64, steps: int) -> Iterator[tuple[int, int]]:
 
 
 def _ragged_chunks(block: RaggedBlock, reach: Reach) -> Iterator[tuple[I64, I64, F64, I64]]:
-    """Yield columns, ts, values and offsets of some series, cut to the samples in reach."""
-    low, high = int(reach.ends[0]) - reach.span, int(reach.ends[-1])
-    reach.spend(len(block.ts))
+    """Yield columns, ts, values and offsets of some series."""
     for a, b in _series_chunks(block.offsets, len(reach.ends)):
         first, last = int(block.offsets[a]), int(block.offsets[b])
-        ts, values = block.ts[first:last], block.values[first:last]
-        offsets = block.offsets[a : b + 1] - first
-        inside = (ts >= low) & (ts <= high)
-        if not inside.all():
-            passed = np.concatenate([[0], np.cumsum(inside)])
-            ts, values, offsets = ts[inside], values[inside], passed[offsets]
-        if len(ts):
-            yield block.columns[a:b].astype(np.int64), ts, values, offsets
+        if first < last:
+            offsets = block.offsets[a : b + 1] - first
+            columns = block.columns[a:b].astype(np.int64)
+            yield columns, block.ts[first:last], block.values[first:last], offsets
 
 
 def _ragged_windows(block: RaggedBlock, base: int, reach: Reach) -> Iterator[tuple[I64, Windows]]:

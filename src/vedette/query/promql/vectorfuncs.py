@@ -116,14 +116,14 @@ _QUIET = re2.Options()
 _QUIET.log_errors = False
 
 
-def _label_name(name: str, role: str, function: str, span: Span) -> str:
+def check_label_name(name: str, what: str, span: Span) -> None:
+    """Raise a :class:`QueryError` unless ``name`` can be the name of a label."""
     try:
-        valid = bool(name) and name.encode() is not None and "\ufffd" not in name
+        valid = bool(name.encode()) and "\ufffd" not in name
     except UnicodeEncodeError:
         valid = False
     if not valid:
-        raise execution_error(f"invalid {role} label name in {function}(): {name!r}", span)
-    return name
+        raise execution_error(f"invalid {what}: {name!r}", span)
 
 
 def label_replace(vector: Vector, texts: Sequence[str], span: Span) -> Vector:
@@ -132,7 +132,7 @@ def label_replace(vector: Vector, texts: Sequence[str], span: Span) -> Vector:
     ``texts`` are dst, replacement, src and pattern (RE2, anchored; ``$1``, ``${name}``).
     """
     dst, replacement, src, pattern = texts
-    _label_name(dst, "destination", "label_replace", span)
+    check_label_name(dst, "destination label name in label_replace()", span)
     try:
         compiled = re2.compile(f"(?s:{pattern})", _QUIET)
     except re2.error as error:
@@ -189,8 +189,8 @@ def label_join(vector: Vector, texts: Sequence[str], span: Span) -> Vector:
     """
     dst, separator, *sources = texts
     for name in sources:
-        _label_name(name, "source", "label_join", span)
-    _label_name(dst, "destination", "label_join", span)
+        check_label_name(name, "source label name in label_join()", span)
+    check_label_name(dst, "destination label name in label_join()", span)
     columns = [vector.labels.column(name) for name in sources]
     parts = [
         [""] * len(vector) if column is None else [column[1][code] for code in column[0].tolist()]

@@ -1,0 +1,79 @@
+"""Finds, among series that each bring their own timestamps, those whose timestamps are equal.
+
+A sender that scrapes writes all series of a target with the time of the scrape. Put together
+again they cost what a block costs: one binary search for all, not one count for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vedette.model.blocks import AnyBlock, Block, RaggedBlock
+from vedette.model.samples import I64, Mask
+
+_WORTH = 8
+"""Fewest series that are worth a block of their own."""
+
+
+def cut_block(block: RaggedBlock, low: int, high: int) -> RaggedBlock:
+    """Return the samples of ``low <= ts <= high`` (ms)."""
+    inside = (block.ts >= low) & (block.ts <= high)
+    if inside.all():
+        return block
+    passed = np.concatenate([[0], np.cumsum(inside)])
+    return RaggedBlock(block.columns, passed[block.offsets], block.ts[inside], block.values[inside])
+
+
+def regrouped(block: RaggedBlock) -> Iterator[AnyBlock]:
+    """Yield blocks of series with equal timestamps, and a ragged one of the series that are left.
+
+    Series without samples are left out.
+    """
+    lengths = np.diff(block.offsets)
+    left = lengths > 0
+    for series in _candidates(block, lengths):
+        length = int(lengths[series[0]])
+        rows = _rows(block.offsets, series, length)
+        ts = block.ts[rows].reshape(len(series), length)
+        same = (ts == ts[0]).all(axis=1)
+        if int(same.sum()) < _WORTH:
+            continue
+        left[series[same]] = False
+        values = block.values[rows].reshape(len(series), length)
+        values = values if same.all() else values[same]
+        yield Block(block.columns[series[same]], ts[0], np.ascontiguousarray(values.T))
+    if left.any():
+        yield _kept(block, left, lengths)
+
+
+def _candidates(block: RaggedBlock, lengths: I64) -> Iterator[I64]:
+    """Yield series (ascending) that agree in number, first and last of their timestamps."""
+    series = np.flatnonzero(lengths)
+    if len(series) < _WORTH:
+        return
+    first = block.ts[block.offsets[series]]
+    last = block.ts[block.offsets[series + 1] - 1]
+    order = np.lexsort((last, first, lengths[series]))
+    keys = np.stack([lengths[series], first, last])[:, order]
+    fresh = np.concatenate([[True], (keys[:, 1:] != keys[:, :-1]).any(axis=0)])
+    starts = np.append(np.flatnonzero(fresh), len(order))
+    for k in np.flatnonzero(np.diff(starts) >= _WORTH):
+        yield series[order[starts[k] : starts[k + 1]]]
+
+
+def _rows(offsets: I64, series: I64, length: int) -> I64 | slice:
+    """Return where the samples of ``series`` stand: a slice where they follow each other."""
+    first = offsets[series]
+    if (np.diff(first) == length).all():
+        return slice(int(first[0]), int(first[0]) + length * len(series))
+    return np.asarray((first[:, None] + np.arange(length)).ravel())
+
+
+def _kept(block: RaggedBlock, left: Mask, lengths: I64) -> RaggedBlock:
+    if left.all():
+        return block
+    samples = np.repeat(left, lengths)
+    offsets = np.concatenate([[0], np.cumsum(lengths[left])])
+    return RaggedBlock(block.columns[left], offsets, block.ts[samples], block.values[samples])
