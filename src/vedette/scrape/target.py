@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from urllib.parse import urlencode
 
@@ -48,7 +48,7 @@ class ScrapeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address that is scraped as its job says."""
+    """An address that is scraped as its job says; two are equal if they are scraped alike."""
 
     job: ScrapeJob
     address: str
@@ -88,9 +88,12 @@ class Target:
 
 
 def targets_of(settings: ScrapeSettings) -> list[Target]:
-    """Return the targets of all jobs."""
+    """Return the targets of all jobs.
+
+    The job of each names only its own address: the others concern it not.
+    """
     return [
-        Target(job, address, settings.normalise_buckets)
+        Target(replace(job, targets=(address,)), address, settings.normalise_buckets)
         for job in settings.jobs
         for address in job.targets
     ]
