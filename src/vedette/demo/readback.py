@@ -21,9 +21,11 @@ class ReadBackError(Exception):
 class Server:
     """The public API of the server at ``url``."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.url = url
-        self._http = httpx.AsyncClient(base_url=url, trust_env=False, timeout=15.0)
+        self._http = httpx.AsyncClient(
+            base_url=url, trust_env=False, timeout=15.0, transport=transport
+        )
 
     async def close(self) -> None:
         """Close the connections."""

@@ -279,12 +279,9 @@ class Demo:
         except httpx.HTTPError as error:
             trouble.append(f"the chat application did not settle: {error!r}")
         truth = self._truth()
-        try:
+        with contextlib.suppress(ReadBackError):
             await self._settle(truth)
-            recorded = await self._read_back()
-        except ReadBackError as error:
-            trouble.append(f"reading back failed: {error}")
-            recorded = {}
+        recorded = await self._read_back(trouble)
         self._memory.look()
         return replace(self._own_findings(truth), trouble=trouble, **recorded)
 
@@ -303,14 +300,23 @@ class Demo:
             await self._look()
             await self._clock.sleep(0.25)
 
-    async def _read_back(self) -> dict[str, Any]:
-        """Return what the server's API tells, as members of ``Findings``."""
-        return {
-            "recorded": await self._server.events(self._began_ms),
-            "counters": await self._server.counters(self._chatapp),
-            "streams": await self._server.streams(self._began_ms),
-            "samples_stored": await self._server.samples_stored(self._age() + 5),
+    async def _read_back(self, trouble: list[str]) -> dict[str, Any]:
+        """Return what the server's API tells, as members of ``Findings``; else add trouble."""
+        questions: dict[str, Coroutine[Any, Any, Any]] = {
+            "recorded": self._server.events(self._began_ms),
+            "counters": self._server.counters(self._chatapp),
+            "streams": self._server.streams(self._began_ms),
+            "samples_stored": self._server.samples_stored(self._age() + 5),
         }
+        found = {}
+        for name, question in questions.items():
+            try:
+                found[name] = await question
+            except ReadBackError as error:
+                trouble.append(f"reading back failed: {error}")
+        if len(found) < len(questions):
+            trouble.append(f"the server's last words:\n{self._children[0].tail()}")
+        return found
 
     def _own_findings(self, truth: Truth) -> Findings:
         """Return what this process knows by itself."""
