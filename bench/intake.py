@@ -177,7 +177,7 @@ def figures(bodies: list[bytes]) -> dict[str, float]:
     seconds = {
         "first": first,
         "by order": by_order,
-        "by series": best(lambda: forget(bodies[-1]), 5),
+        "by series and learning": best(lambda: forget(bodies[-1]), 5),
         "snappy of it": best(lambda: decompress(bodies[20], limits.body_bytes), 5),
     }
     return {key: value / PER_REQUEST * 1e9 for key, value in seconds.items()}
