@@ -43,15 +43,17 @@ _I64 = np.iinfo(np.int64)
 _PARTITIONED = ("samples", "series", "events")
 
 
-def open_in_child(path: Path, *, sessions: int = 3) -> ChdbColumns:
+def open_in_child(path: Path, *, sessions: int = 3, timeout: float = 20.0) -> ChdbColumns:
     """Open the store at ``path`` in a child process, and migrate it.
+
+    Tries for ``timeout`` seconds: the child of a server that was killed may still be ending.
 
     Raises:
         StorageError: it does not open; another process may have it.
     """
     engine = ChildEngine(path, sessions=sessions)
     try:
-        engine.start()
+        engine.start(timeout)
         return ChdbColumns(engine)
     except StorageError:
         engine.close()

@@ -160,13 +160,14 @@ class ChildEngine:
                     send(sock, Frame(kind, number, head, body))
             except OSError:
                 # The child is gone or hung; the supervising thread fails the call, saying which.
-                self._kill()
-            answer = future.result(self._timeout)
-        except FutureTimeout:
-            self._kill()
-            raise EngineDownError(
-                f"the store did not answer within {self._timeout:g} s; its process is restarted"
-            ) from None
+                self._kill(sock)
+            try:
+                answer = future.result(self._timeout)
+            except FutureTimeout:
+                self._kill(sock)
+                raise EngineDownError(
+                    f"the store did not answer within {self._timeout:g} s; it is restarted"
+                ) from None
         finally:
             with self._changed:
                 self._pending.pop(number, None)
@@ -190,11 +191,13 @@ class ChildEngine:
             self._pending[number] = future
             return self._sock
 
-    def _kill(self) -> None:
+    def _kill(self, sock: socket.socket) -> None:
+        """Kill the child behind ``sock``; later calls wait for the next one."""
         with self._changed:
-            process = self._process
-        if process is not None and process.poll() is None:
-            process.kill()
+            if self._sock is not sock or self._process is None:
+                return
+            self._sock = None
+            self._process.kill()
 
     # What follows runs on the supervising thread.
 
