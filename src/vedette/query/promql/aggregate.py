@@ -243,9 +243,9 @@ def whole(node: Aggregation, vector: Vector, parameter: F64 | str) -> Vector:
 
 def _deviation(node: Aggregation, vector: Vector) -> Vector:
     groups, labels = grouping(vector.labels, node)
-    layout = Layout.of(groups.ids)
     if not len(groups):
         return Vector(labels, np.zeros((0, vector.values.shape[1])))
+    layout = Layout.of(groups.ids)
     mask = vector.mask().T
     count = layout.sum(mask.astype(np.float64))
     base = _first_present(vector, layout)[:, groups.ids]

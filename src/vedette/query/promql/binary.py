@@ -65,9 +65,12 @@ def part_with_scalar(node: Binary, part: Part, scalar: F64, swap: bool) -> Part:
     return replace(part, present=both(part.present, holds))
 
 
-def changes_meaning(node: Binary) -> bool:
-    """Return whether the result is another quantity, which loses the metric name."""
-    return node.op in ARITHMETIC or node.return_bool
+def changes_meaning(node: Binary, old: bool) -> bool:
+    """Return whether the result is another quantity, which loses the metric name.
+
+    Prometheus 2.x (``old``) takes that of ``atan2`` for the same.
+    """
+    return node.return_bool or (node.op in ARITHMETIC and not (old and node.op == "atan2"))
 
 
 # ---- signatures
@@ -145,8 +148,11 @@ def _union(node: Binary, left: Vector, right: Vector) -> Vector:
 # ---- arithmetic and comparison between vectors
 
 
-def vectors(node: Binary, left: Vector, right: Vector, delayed: bool) -> Vector:
+def vectors(node: Binary, left: Vector, right: Vector, delayed: bool, old: bool) -> Vector:
     """Return an arithmetic or comparison operator applied to two vectors.
+
+    A match that a comparison filters out counts as a match; to Prometheus 2.x (``old``) it does
+    not. ``delayed``: metric names go at the end of the query.
 
     Raises:
         QueryError: the match is many-to-many, or one-sided without being declared so.
@@ -160,11 +166,12 @@ def vectors(node: Binary, left: Vector, right: Vector, delayed: bool) -> Vector:
     pairs = _pairs(signatures.left, ids, len(signatures.groups))
     many, one = many.take(pairs[0]), one.take(pairs[1])
     present = both(many.present, one.present)
-    if matching.cardinality is Cardinality.ONE_TO_ONE:
-        _refuse_many_to_one(node, present, signatures.left[pairs[0]], many.values.shape)
-    labels = _result_labels(node, matching, many.labels, one.labels)
+    labels = _result_labels(node, matching, many.labels, one.labels, old)
     result = _compute(node, (one, many) if swap else (many, one), present, labels)
-    merged = _merge(node, result, present)
+    matched = result.present if old else present
+    if matching.cardinality is Cardinality.ONE_TO_ONE:
+        _refuse_many_to_one(node, matched, signatures.left[pairs[0]], many.values.shape)
+    merged = _merge(node, result, matched)
     if node.return_bool and METRIC_NAME in merged.labels.names:
         if delayed:
             return replace(merged, unnamed=np.ones(len(merged), np.bool_))
@@ -271,9 +278,10 @@ def _refuse_many_to_one(
 
 
 def _result_labels(
-    node: Binary, matching: VectorMatching, many: LabelTable, one: LabelTable
+    node: Binary, matching: VectorMatching, many: LabelTable, one: LabelTable, old: bool
 ) -> LabelTable:
-    labels = many.drop(METRIC_NAME) if node.op in ARITHMETIC else many
+    renamed = node.op in ARITHMETIC and changes_meaning(node, old)
+    labels = many.drop(METRIC_NAME) if renamed else many
     if matching.cardinality is Cardinality.ONE_TO_ONE:
         if matching.on:
             return only(labels, matching.labels)

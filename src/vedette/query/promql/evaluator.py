@@ -202,7 +202,11 @@ class Evaluator:
         scalar = self.scalar(other, frame)
         inner = self.stream(operand, frame)
         stream = inner.map(lambda part: binary.part_with_scalar(node, part, scalar, swap))
-        return self._unnamed_stream(stream) if binary.changes_meaning(node) else stream
+        return (
+            self._unnamed_stream(stream)
+            if binary.changes_meaning(node, self.options.window_2x)
+            else stream
+        )
 
     def _unnamed_stream(self, stream: Stream) -> Stream | None:
         """Return the stream without names, or ``None`` where series could become the same."""
@@ -334,7 +338,8 @@ class Evaluator:
         if isinstance(left, Vector) and isinstance(right, Vector):
             if node.op in binary.SET_OPERATORS:
                 return binary.set_operation(node, left, right)
-            return binary.vectors(node, left, right, self.options.delayed_name_removal)
+            delayed, old = self.options.delayed_name_removal, self.options.window_2x
+            return binary.vectors(node, left, right, delayed, old)
         if isinstance(left, Vector) and isinstance(right, Scalar):
             return self._with_scalar(node, left, right.values, swap=False)
         if isinstance(left, Scalar) and isinstance(right, Vector):
@@ -346,7 +351,11 @@ class Evaluator:
         part = binary.part_with_scalar(node, whole_vector, scalar, swap)
         present = None if part.present is None else part.present.T
         result = replace(vector, values=part.values.T, present=present)
-        return self.unnamed(result, node) if binary.changes_meaning(node) else result
+        return (
+            self.unnamed(result, node)
+            if binary.changes_meaning(node, self.options.window_2x)
+            else result
+        )
 
     def _aggregation(self, node: Aggregation, frame: Frame) -> Vector:
         if node.op in STREAMED:

@@ -11,8 +11,9 @@ class EngineOptions:
 
     Attributes:
         lookback_ms: how long a sample stands for its series in an instant selection.
-        window_2x: behave as Prometheus 2.x: windows and lookback include their left edge, and
-            ``rate`` extrapolates to a counter's zero point before it looks at the threshold.
+        window_2x: behave as Prometheus 2.42: windows and lookback include their left edge,
+            ``rate`` extrapolates to a counter's zero point before it looks at the threshold,
+            matches that a comparison filters out do not count, and ``atan2`` keeps the name.
         delayed_name_removal: keep ``__name__`` until the end of the query, so that
             ``label_replace`` and ``by (__name__)`` still see it.
         max_samples: samples that one query may read, and cells that one intermediate may hold.

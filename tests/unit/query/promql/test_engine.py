@@ -246,3 +246,13 @@ def test_names_go_at_once_or_in_the_end() -> None:
 def test_numbers_as_text(value: float, text: str) -> None:
     """Numbers in labels and messages are written as Prometheus writes them."""
     assert number(value) == text
+
+
+def test_filtered_matches_count_but_not_to_prometheus_2() -> None:
+    """Two series that match the same one are a fault, also where a filter drops one of them."""
+    query = "x_total > on() vector(7)"
+    with pytest.raises(QueryError, match="many-to-one matching must be explicit"):
+        Engine(samples(2)).instant(query, 5 * MINUTE)
+    result = Engine(samples(2), EngineOptions(window_2x=True)).instant(query, 5 * MINUTE)
+    assert isinstance(result, VectorResult)
+    assert result.values.tolist() == [[10.0]]
