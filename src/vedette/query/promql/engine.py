@@ -27,7 +27,7 @@ from vedette.query.promql.labeling import label_order
 from vedette.query.promql.options import EngineOptions as EngineOptions
 from vedette.query.promql.parser import parse_cached
 from vedette.query.promql.remarks import Remarks, bad_data
-from vedette.query.promql.values import Frame, Scalar, String, Vector, distinct
+from vedette.query.promql.values import Frame, Scalar, String, Value, Vector, distinct
 from vedette.query.source import SampleSource
 
 Check = Callable[[], None]
@@ -62,8 +62,10 @@ class Engine:
         while isinstance(inner, Paren):
             inner = inner.expr
         if isinstance(inner, MatrixSelector | Subquery):
-            return SamplesResult(tuple(evaluator.samples(inner, frame)), remarks.all())
-        value = evaluator.value(expr, frame)
+            with np.errstate(all="ignore"):
+                series = tuple(evaluator.samples(inner, frame))
+            return SamplesResult(series, remarks.all())
+        value = _quietly(evaluator, expr, frame)
         if isinstance(value, String):
             return StringResult(ts, value.text, remarks.all())
         return _result(value, frame.ts, expr, remarks)
@@ -81,7 +83,7 @@ class Engine:
         frame = Frame(self._steps(start, end, step), step, start, end)
         remarks = Remarks()
         evaluator = Evaluator(self._samples, self.options, frame, remarks, check)
-        value = evaluator.value(expr, frame)
+        value = _quietly(evaluator, expr, frame)
         if isinstance(value, String):
             raise bad_data(
                 'invalid expression type "string" for range query, '
@@ -104,6 +106,12 @@ class Engine:
                 "Try decreasing the query resolution (?step=XX)"
             )
         return steps(start, end, step)
+
+
+def _quietly(evaluator: Evaluator, expr: Expr, frame: Frame) -> Value:
+    # Inf − Inf, 0 / 0 and overflow are answers in PromQL, not faults to warn of.
+    with np.errstate(all="ignore"):
+        return evaluator.value(expr, frame)
 
 
 def _result(
