@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.receive.doubles import Store
@@ -164,6 +164,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(json_values | st.builds(lambda d: {"type": "x", "data": d}, json_values) | st.binary())
 def test_any_body_is_read_or_refused(body: object) -> None:
     """Whatever arrives, decoding ends in envelopes or in errors of ours."""

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.scrape.doubles import DOWN, Bench
@@ -21,7 +21,7 @@ from vedette.storage.interface import OverloadedError
 SECOND = 1000
 
 
-def settings(addresses: Iterable[str] = ("a:1",), **changes: Any) -> ScrapeSettings:
+def job_settings(addresses: Iterable[str] = ("a:1",), **changes: Any) -> ScrapeSettings:
     """Return one job with ``addresses``, scraped every 10 s."""
     values = {"interval_ms": 10 * SECOND, **changes}
     return ScrapeSettings((ScrapeJob("web", tuple(addresses), **values),))
@@ -38,6 +38,7 @@ async def running(bench: Bench, wanted: ScrapeSettings) -> AsyncIterator[ScrapeM
         await manager.stop()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**41), st.integers(100, 10**6), st.text())
 def test_ticks_hang_on_the_epoch(now: int, interval: int, key: str) -> None:
     """The next tick lies ahead, within one interval, and in the target's phase."""
@@ -56,7 +57,7 @@ def test_small_delays_do_not_show_in_timestamps(late: int, kept: bool) -> None:
 async def test_samples_lie_one_interval_apart() -> None:
     """The first scrape comes within a second, the others at their ticks."""
     bench = Bench()
-    async with running(bench, settings()):
+    async with running(bench, job_settings()):
         await bench.clock.advance(1)
         assert len(bench.store.batches) == 1
         await bench.clock.advance(40)
@@ -71,7 +72,7 @@ async def test_targets_spread_and_a_hanging_one_delays_no_other() -> None:
     bench = Bench()
     addresses = [f"h{i}:1" for i in range(20)]
     bench.answers.hanging.add("h0:1")
-    async with running(bench, settings(addresses)) as manager:
+    async with running(bench, job_settings(addresses)) as manager:
         await bench.clock.advance(31)
         assert bench.answers.asked["h0:1"] == 1
         assert {bench.answers.asked[address] for address in addresses[1:]} <= {4, 5}
@@ -84,7 +85,7 @@ async def test_a_failing_target_is_down_and_recovers() -> None:
     """Status, error, up and markers follow each scrape; the failure is counted by reason."""
     bench = Bench()
     bench.answers.default = b"m 1\nwrong\n"
-    async with running(bench, settings()) as manager:
+    async with running(bench, job_settings()) as manager:
         await bench.clock.advance(1)
         (status,) = manager.targets()
         assert (status.health, status.job, status.instance) == (Health.UP, "web", "a:1")
@@ -106,7 +107,7 @@ async def test_a_failing_target_is_down_and_recovers() -> None:
 async def test_storage_that_refuses_is_told_and_series_end_later() -> None:
     """A scrape that could not be stored is counted; a marker due then comes with the next one."""
     bench = Bench()
-    async with running(bench, settings()) as manager:
+    async with running(bench, job_settings()) as manager:
         await bench.clock.advance(1)
         bench.store.error = OverloadedError("the queue is full")
         bench.answers.default = b"n 1\n"
@@ -123,7 +124,7 @@ async def test_a_defect_does_not_end_the_scrapes(caplog: pytest.LogCaptureFixtur
     """An exception that nobody foresaw makes one scrape fail, loudly, and no more."""
     bench = Bench()
     bench.answers.default = KeyError("defect")
-    async with running(bench, settings()) as manager:
+    async with running(bench, job_settings()) as manager:
         await bench.clock.advance(1)
         assert manager.targets()[0].health is Health.DOWN
         bench.answers.default = b"m 1\n"
@@ -135,14 +136,14 @@ async def test_a_defect_does_not_end_the_scrapes(caplog: pytest.LogCaptureFixtur
 async def test_a_reload_ends_removed_targets_and_leaves_the_others_alone() -> None:
     """Removed ones get markers, changed ones begin anew behind them, the rest go on."""
     bench = Bench()
-    async with running(bench, settings(["a:1", "b:1"])) as manager:
+    async with running(bench, job_settings(["a:1", "b:1"])) as manager:
         await bench.clock.advance(15)
         before = {s.instance: s.last_scrape for s in manager.targets()}
-        await manager.apply(settings(["a:1", "c:1"]))
+        await manager.apply(job_settings(["a:1", "c:1"]))
         assert [s.instance for s in manager.targets()] == ["a:1", "c:1"]
         assert manager.targets()[0].last_scrape == before["a:1"]
         assert set(bench.last("web/b:1").values()) == {"stale"}
-        await manager.apply(settings(["a:1", "c:1"], labels=(("env", "prod"),)))
+        await manager.apply(job_settings(["a:1", "c:1"], labels=(("env", "prod"),)))
         ended = int(bench.store.batches[-1].ts[0])
         await bench.clock.advance(1)
         later = [int(b.ts[0]) for b in bench.store.batches if b.target == "web/a:1"]
@@ -155,9 +156,9 @@ async def test_a_reload_ends_removed_targets_and_leaves_the_others_alone() -> No
 async def test_faulty_settings_change_nothing() -> None:
     """A reload with a fault is refused as a whole."""
     bench = Bench()
-    async with running(bench, settings()) as manager:
+    async with running(bench, job_settings()) as manager:
         with pytest.raises(ValueError, match="stands twice"):
-            await manager.apply(settings(["b:1", "b:1"]))
+            await manager.apply(job_settings(["b:1", "b:1"]))
         assert [s.instance for s in manager.targets()] == ["a:1"]
 
 
@@ -169,6 +170,6 @@ async def test_metadata_of_all_targets() -> None:
         "b:1": b"# TYPE m counter\nm 1\n",
         "c:1": b"# TYPE m gauge\nm 1\n",
     }
-    async with running(bench, settings(["a:1", "b:1", "c:1"])) as manager:
+    async with running(bench, job_settings(["a:1", "b:1", "c:1"])) as manager:
         await bench.clock.advance(1)
         assert manager.metadata() == {"m": (Metadata("counter"), Metadata("gauge"))}

@@ -82,6 +82,7 @@ floats = st.floats() | st.sampled_from([0.0, -0.0, STALE, float("inf")])
 many = st.lists(st.tuples(label_sets, st.lists(st.tuples(floats, stamps), max_size=3)), max_size=8)
 
 
+@settings(deadline=None)
 @given(many)
 def test_protobuf_runtime_encoding_is_understood(content: list[Any]) -> None:
     """What protobuf's own runtime encodes comes out sample by sample, bit for bit."""
@@ -108,7 +109,7 @@ def round_of(values: Sequence[float], ts: int, names: Sequence[str]) -> list[byt
     ]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(1, 12), st.integers(2, 25))
 def test_every_way_through_gives_the_same(chance: random.Random, cut: int, count: int) -> None:
     """Requests that repeat, go over the end, lose or gain series decode as by a fresh decoder."""
@@ -142,7 +143,7 @@ def test_a_repeated_round_is_recognised_without_looking_up_series() -> None:
     assert request.values.tolist() == [3.0] * 5 + [2.0] * 4 + [0.0]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_mutated_requests_never_crash(data: st.DataObject) -> None:
     """Whatever the bytes, the outcome is samples or a WireError with a message."""
@@ -163,6 +164,7 @@ def test_mutated_requests_never_crash(data: st.DataObject) -> None:
         assert rows(request, index) == rows(run(bytes(raw), index=fresh_index), fresh_index)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_noise_never_crashes(noise: bytes) -> None:
     """Arbitrary bytes end in samples or a WireError, compressed or not."""
