@@ -36,8 +36,7 @@ def extrapolated(windows: Windows, counter: bool, per_second: bool, old_clamp: b
     scale = sampled / denominator
     clamped = _clamped(rise, origin, head, scale)
     if old_clamp and far.any():
-        wide = near * 1.1 / denominator
-        _clamp_as_2x(clamped, rise, origin, (far, head, wide, scale))
+        _clamp_as_2x(clamped, rise, origin, (far, head, sampled, near * 1.1, scale))
     rise *= (sampled + tail) / denominator
     rise += clamped
     return rise
@@ -70,13 +69,19 @@ def _clamped(rise: F64, origin: F64, head: F64, scale: F64) -> F64:
     return np.where(origin >= 0, np.minimum(share, limit), share)
 
 
-def _clamp_as_2x(clamped: F64, rise: F64, origin: F64, edge: tuple[Mask, F64, F64, F64]) -> None:
+def _clamp_as_2x(
+    clamped: F64, rise: F64, origin: F64, edge: tuple[Mask, F64, F64, F64, F64]
+) -> None:
     """Redo the windows that begin too far from their edge as Prometheus 2.x does, in place."""
-    far, head, wide, scale = edge
+    far, head, sampled, threshold, scale = edge
     rows = far.nonzero()[0] if far.shape[1] == 1 else np.flatnonzero(far.any(axis=1))
-    share, limit = rise[rows] * head[rows], origin[rows] * scale[rows]
-    reachable = (origin[rows] >= 0) & (rise[rows] > 0) & (limit < rise[rows] * wide[rows])
-    old = np.where(reachable, limit, share)
+    risen, first = rise[rows], origin[rows]
+    # Whole counters often lie just as far from zero as the threshold: the comparison is made on
+    # the same floats as Prometheus', or a last digit decides between two different answers.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        to_zero = sampled[rows] * (first / risen)
+    reachable = (first >= 0) & (risen > 0) & (to_zero < threshold[rows])
+    old = np.where(reachable, first * scale[rows], risen * head[rows])
     clamped[rows] = np.where(far[rows], old, clamped[rows])
 
 
