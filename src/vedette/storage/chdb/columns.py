@@ -251,7 +251,7 @@ class ChdbColumns:
         """
         columns = self._run.rows(
             "SELECT time_set, any(ts) AS times,"  # noqa: S608 # fixed texts
-            " toUInt8(min(cityHash64(ts)) != max(cityHash64(ts))) AS mixed"
+            " toUInt8(uniq(ts) > 1) AS mixed"
             f" FROM samples WHERE {where} GROUP BY time_set",
             parameters,
         )
