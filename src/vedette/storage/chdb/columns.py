@@ -317,7 +317,7 @@ class ChdbColumns:
         """
         oldest = day_of(now_ms) - days
         found = self._run.rows(
-            "SELECT DISTINCT table, toInt64(partition) AS day FROM system.parts"
+            "SELECT DISTINCT table, toInt64OrZero(partition) AS day FROM system.parts"
             " WHERE active AND database = currentDatabase() AND day < {oldest:Int64}"
             " AND table IN ('samples', 'series', 'events') ORDER BY table, day",
             {"oldest": oldest},

@@ -41,8 +41,8 @@ SESSION_SETTINGS: Mapping[str, int] = {
     "optimize_on_insert": 0,
     "max_insert_block_size": 262_144,
     "max_query_size": 16 << 20,
-    # One insert of a segment may span many days when someone backfills; the segment is bounded.
-    "max_partitions_per_insert_block": 0,
+    # What one statement may answer: the server has to hold it.
+    "max_result_bytes": 512 << 20,
     # Results are decoded column by column: fewer, larger blocks cost less.
     "preferred_block_size_bytes": 16 << 20,
     "low_cardinality_allow_in_native_format": 0,

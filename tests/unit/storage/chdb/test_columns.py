@@ -18,6 +18,7 @@ from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, MatchOp
 from vedette.model.samples import NAN_BITS, STALE_BITS
 from vedette.storage.chdb.columns import ChdbColumns, open_in_child
+from vedette.storage.chdb.session import StatementRunner
 from vedette.storage.interface import StorageError
 
 pytestmark = pytest.mark.chdb
@@ -342,3 +343,10 @@ def test_a_store_survives_its_reopening_and_forgets_by_age(tmp_path: Path) -> No
 
     with pytest.raises(StorageError, match="newer Vedette"):
         open_in_child(tmp_path / "s")
+
+
+def test_a_result_beyond_the_limits_is_refused_with_the_remedy(store: ChdbColumns) -> None:
+    """More than the server should hold is an error that says what to ask for instead."""
+    run = StatementRunner(store.engine)
+    with pytest.raises(StorageError, match="fewer series or a shorter time"):
+        run.rows("SELECT number FROM numbers(1000000) SETTINGS max_result_bytes = 1000")
