@@ -85,7 +85,7 @@ class WebApp:
         body = await read_body(receive, INTAKE_LIMIT)
         client = scope.get("client") or ("", 0)
         app = caller.app or headers.get("x-vedette-app", "")
-        said = await handler(body, headers, f"{app}@{client[0]}", app or "default")
+        said = await handler(body, headers, f"{app}@{client[0]}:{client[1]}", app or "default")
         retry = ((b"retry-after", str(int(said.retry_after) or 1).encode()),)
         extra = retry if said.retry_after else ()
         await respond(send, Response(said.status, said.body, said.content_type, extra))
