@@ -202,7 +202,9 @@ class Head:
 
     def _fill_gaps(self, late: Sorted, sequence: int) -> Sorted:
         """Put late samples between those that the pool holds, and return the ones taken."""
-        old = late.ts < self._newest[late.refs] - self.settings.out_of_order_ms
+        # What is evicted cannot be told from what never came.
+        oldest = np.maximum(self._newest[late.refs] - self.settings.out_of_order_ms, self._floor)
+        old = late.ts < oldest
         # Rows of a scrape are never reopened: a target reports each moment once.
         scraped = self._scraped[late.refs] & ~old
         self.stats.refused[Refusal.TOO_OLD] += int(old.sum())

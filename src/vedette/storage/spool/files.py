@@ -158,6 +158,7 @@ class _Inode:
     def __init__(self) -> None:
         self.content = bytearray()
         self.synced = b""
+        self.dropped: list[slice] = []
 
 
 class _CrashFile:
@@ -175,10 +176,21 @@ class _CrashFile:
 
     def sync(self) -> None:
         self._files.step()
-        self._inode.synced = bytes(self._inode.content)
+        inode = self._inode
+        if self._files.sick:
+            # A kernel that failed to write a page forgets that it is dirty: a later sync that
+            # goes well says nothing about it.
+            inode.dropped.append(slice(len(inode.synced), len(inode.content)))
+            raise OSError(5, "Input/output error")
+        durable = bytearray(inode.content)
+        for span in inode.dropped:
+            durable[span] = bytes(len(durable[span]))
+        inode.synced = bytes(durable)
 
     def truncate(self, size: int) -> None:
         self._files.step()
+        if self._files.sick:
+            raise OSError(5, "Input/output error")
         del self._inode.content[size:]
 
     def close(self) -> None:
@@ -194,8 +206,9 @@ class CrashFiles:
     """A folder in memory that can lose what was not synced.
 
     ``fuse`` counts down with every operation; when it reaches zero the operation, and each one
-    after it, raises ``CrashError``. ``full`` makes writes fail as on a full disk. After a crash
-    :meth:`after_crash` returns the folder as the next start finds it.
+    after it, raises ``CrashError``. ``full`` makes writes fail as on a full disk, ``sick`` makes
+    syncs and cuts fail as on a broken one. After a crash :meth:`after_crash` returns the folder as
+    the next start finds it.
     """
 
     def __init__(self) -> None:
@@ -203,6 +216,7 @@ class CrashFiles:
         self._durable: dict[str, _Inode] = {}
         self.fuse = -1
         self.full = False
+        self.sick = False
 
     def step(self) -> None:
         """Count one operation."""

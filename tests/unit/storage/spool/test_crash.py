@@ -1,0 +1,219 @@
+"""Power cuts, full disks and a dying engine: nothing acknowledged is lost, nothing is doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.storage.chdb.chunks import labels, points
+from vedette.kit.clock import FakeClock
+from vedette.model.events import Event
+from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher, MatchOp
+from vedette.model.samples import F64, I64, SampleBatch
+from vedette.storage.head.head import Head, HeadSettings
+from vedette.storage.ingest import IngestPipeline, IngestSettings
+from vedette.storage.interface import StorageError
+from vedette.storage.memory_columns import MemoryColumns
+from vedette.storage.samples import StoredEvents, StoredSamples
+from vedette.storage.series_index import MemorySeriesIndex
+from vedette.storage.spool.files import CrashFiles
+from vedette.storage.spool.spool import SpoolSettings
+
+SERIES = [labels("m", k=str(k)) for k in range(5)]
+EVERYTHING = [Matcher("__name__", MatchOp.REGEX, ".*")]
+FAR = 2**60
+
+
+class System:
+    """One life after another of a pipeline on a disk that forgets."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = random.Random(seed)
+        self.files = CrashFiles()
+        self.columns = MemoryColumns()
+        self.clock = FakeClock()
+        self.acknowledged: dict[tuple[Labels, int], float] = {}
+        self.sent: dict[tuple[Labels, int], float] = {}
+        self.unheard: list[tuple[list[int], I64, F64, str]] = []
+        self.event_ids: Counter[str] = Counter()
+        self.sent_events = 0
+        self.step = 0
+        self.last_sequence = 0
+
+    async def boot(self) -> None:
+        index = MemorySeriesIndex()
+        head = Head(index, HeadSettings(budget=4096))
+        spool = SpoolSettings(segment_bytes=600)
+        self.index, self.head = index, head
+        self.pipeline = IngestPipeline(
+            self.files, index, head, self.columns, self.clock, IngestSettings(spool=spool)
+        )
+        await self.pipeline.start()
+        # Other numbers in every life: segments must explain their own.
+        index.refs(self.dice.sample(SERIES, len(SERIES)))
+
+    async def crash(self) -> None:
+        self.files.fuse = 0
+        await self.pipeline.aclose()
+        self.files = self.files.after_crash(self.dice)
+        self.columns.fuse = -1
+        self.columns.down = False
+        for attempt in range(3):
+            # The disk may fail while the spool recovers, too.
+            self.files.fuse = (
+                self.dice.choice([-1, self.dice.randint(0, 12)]) if attempt < 2 else -1
+            )
+            try:
+                await self.boot()
+            except StorageError:
+                self.files = self.files.after_crash(self.dice)
+                continue
+            self.files.fuse = -1
+            return
+
+    async def append(self, count: int) -> None:
+        """Send ``count`` batches at once: their frames share a group."""
+        await asyncio.gather(*(self._append_one() for _ in range(count)))
+
+    async def _append_one(self) -> None:
+        self.step += 1
+        ts = self.clock.now_ms() + self.step
+        members = self.dice.sample(range(len(SERIES)), self.dice.randint(1, 5))
+        rows = {(SERIES[k], ts): float(self.step) for k in members}
+        self.sent |= rows
+        refs = self.index.refs([SERIES[k] for k in members])
+        target = self.dice.choice(["", "t"])
+        values = np.full(len(members), float(self.step))
+        batch = SampleBatch("a", refs, np.full(len(members), ts), values, target)
+        for _ in range(2):  # a sender comes again when it got no answer
+            try:
+                sequence = await self.pipeline.append_samples(batch)
+            except StorageError:
+                continue
+            assert sequence > 0
+            self.acknowledged |= rows
+            if self.dice.random() < 0.3:
+                self.unheard.append((members, batch.ts, values, target))
+            return
+
+    async def resend(self) -> None:
+        """Send again what was acknowledged, as a sender that did not hear it does."""
+        for members, ts, values, target in self.unheard:
+            refs = self.index.refs([SERIES[k] for k in members])
+            try:
+                await self.pipeline.append_samples(SampleBatch("a", refs, ts, values, target))
+            except StorageError:
+                return
+        self.unheard = []
+
+    async def wait(self) -> None:
+        """Let flushed segments grow old enough to go, and senders give up."""
+        self.unheard = []
+        await self.clock.advance(700)
+
+    async def append_event(self) -> None:
+        self.sent_events += 1
+        event = Event(f"{self.sent_events:032d}", "a", "t", self.clock.now_ms(), b"{}")
+        try:
+            await self.pipeline.append_events([event])
+        except StorageError:
+            return
+        self.event_ids[event.id] += 1
+
+    async def flush(self) -> None:
+        try:
+            await self.pipeline.flush()
+        except StorageError:
+            return
+
+    def hurt(self, what: str, number: int) -> None:
+        if what == "fuse":
+            self.files.fuse = number
+        elif what == "engine":
+            self.columns.fuse = number
+        elif what == "full":
+            self.files.full = bool(number)
+        elif what == "sick":
+            self.files.sick = bool(number)
+        else:
+            self.columns.down = bool(number)
+
+    def check(self) -> None:
+        """What was acknowledged is seen, once, with its value, and nothing that was not sent."""
+        samples = StoredSamples(self.pipeline, self.head, self.columns)
+        seen = points(samples.select(EVERYTHING, 0, FAR))
+        flat = {
+            (series, ts): np.uint64(v).view(np.float64)
+            for series, found in seen.items()
+            for ts, v in found.items()
+        }
+        assert self.acknowledged.items() <= flat.items()
+        assert flat.items() <= self.sent.items()
+        events = StoredEvents(self.pipeline.events, self.columns)
+        every = {"app": "", "type": "", "since": 0, "until": FAR}
+        found_events, _ = events.find(**every, limit=1000, cursor="")  # type: ignore[arg-type] # mixed
+        ids = Counter(event.id for event in found_events)
+        assert self.event_ids <= ids
+        assert set(ids.values()) <= {1}
+        counted = events.count(**every, by="")  # type: ignore[arg-type] # mixed
+        assert counted.get("", 0) == len(found_events)
+        assert set(self.columns.stored.values()) <= {1}, "a sample was inserted twice"
+        assert self.pipeline.sequence >= self.last_sequence
+        self.last_sequence = self.pipeline.sequence
+
+
+_step = st.one_of(
+    st.tuples(st.just("append"), st.integers(1, 4)),
+    st.tuples(st.sampled_from(["event", "flush", "flush", "crash", "wait", "resend"]), st.just(0)),
+    st.tuples(st.sampled_from(["fuse", "engine"]), st.integers(1, 12)),
+    st.tuples(st.sampled_from(["full", "sick", "down"]), st.integers(0, 1)),
+)
+
+
+async def _act(system: System, action: str, number: int) -> None:
+    match action:
+        case "append":
+            await system.append(number)
+        case "event":
+            await system.append_event()
+        case "flush":
+            await system.flush()
+        case "crash":
+            await system.crash()
+            system.check()
+        case "wait":
+            await system.wait()
+        case "resend":
+            await system.resend()
+        case _:
+            system.hurt(action, number)
+
+
+async def _live(seed: int, steps: list[tuple[str, int]]) -> None:
+    system = System(seed)
+    await system.boot()
+    for action, number in steps:
+        await _act(system, action, number)
+    system.files.full = system.files.sick = False
+    await system.crash()
+    system.check()
+    await system.append(1)
+    await system.flush()
+    system.check()
+    assert system.pipeline.health().backlog_segments == 0
+    await system.pipeline.aclose()
+
+
+@settings(deadline=None, max_examples=120)
+@given(st.integers(0, 2**32), st.lists(_step, max_size=25))
+def test_nothing_acknowledged_is_lost_and_nothing_is_doubled(
+    seed: int, steps: list[tuple[str, int]]
+) -> None:
+    """Through crashes at any file operation, full disks and an engine that dies after an insert."""
+    asyncio.run(_live(seed, steps))
