@@ -157,11 +157,11 @@ class System:
         assert flat.items() <= self.sent.items()
         events = StoredEvents(self.pipeline.events, self.columns)
         every = {"app": "", "type": "", "since": 0, "until": FAR}
-        found_events, _ = events.find(**every, limit=1000, cursor="")  # type: ignore[arg-type] # mixed
+        found_events, _ = events.find(**every, limit=1000, cursor="")
         ids = Counter(event.id for event in found_events)
         assert self.event_ids <= ids
         assert set(ids.values()) <= {1}
-        counted = events.count(**every, by="")  # type: ignore[arg-type] # mixed
+        counted = events.count(**every, by="")
         assert counted.get("", 0) == len(found_events)
         assert set(self.columns.stored.values()) <= {1}, "a sample was inserted twice"
         assert self.pipeline.sequence >= self.last_sequence

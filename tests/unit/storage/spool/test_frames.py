@@ -59,7 +59,7 @@ def _frame(sequence: int, body: SampleBatch | tuple[Event, ...]) -> bytes:
 
 def _same(record: Record, sequence: int, body: SampleBatch | tuple[Event, ...]) -> bool:
     if isinstance(record, EventsRecord):
-        return record == EventsRecord(sequence, body)  # type: ignore[arg-type] # compared, not used
+        return record == EventsRecord(sequence, body)
     if not isinstance(record, SamplesRecord) or not isinstance(body, SampleBatch):
         return False
     got = record.batch
