@@ -160,12 +160,15 @@ def combine(parts: list[AnyBlock]) -> tuple[AnyBlock, ...]:
     numbers, inverse, counts = np.unique(columns, return_inverse=True, return_counts=True)
     if (counts == 1).all():
         return tuple(parts)
-    # The parts that each series stands in, as a number per distinct set of parts.
+    # Series that the same parts hold are joined together.
     order = np.lexsort((owner, inverse))
+    owners = owner[order].tolist()
+    ends = np.cumsum(counts).tolist()
     sets: dict[tuple[int, ...], list[int]] = {}
-    owners = np.split(owner[order], np.cumsum(counts)[:-1])
-    for number, held_by in zip(numbers.tolist(), owners, strict=True):
-        sets.setdefault(tuple(held_by.tolist()), []).append(number)
+    begin = 0
+    for number, end in zip(numbers.tolist(), ends, strict=True):
+        sets.setdefault(tuple(owners[begin:end]), []).append(number)
+        begin = end
     out: list[AnyBlock] = []
     for holders, members in sets.items():
         chosen = np.array(members, np.int32)

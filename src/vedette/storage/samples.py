@@ -8,9 +8,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from vedette.model.blocks import AnyBlock, LabelTable, Selection
+from vedette.model.blocks import Selection
 from vedette.model.events import Event
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
@@ -18,6 +16,7 @@ from vedette.storage.columns import ColumnStore
 from vedette.storage.head.events import UnflushedEvents
 from vedette.storage.head.head import Head
 from vedette.storage.ingest import FlushedRanges, IngestPipeline
+from vedette.storage.label_tables import unite
 from vedette.storage.memory_columns import event_key, event_member
 from vedette.storage.regroup import combine, renumber
 
@@ -173,22 +172,10 @@ def _selection_bytes(selection: Selection) -> int:
 
 def merge_selections(new: Selection, old: Selection) -> Selection:
     """Return both selections of one metric as one; at equal timestamps ``new`` wins."""
-    if new.labels.names == old.labels.names and len(new.labels) == len(old.labels):
-        same = new.labels.rows() == old.labels.rows()
-        if same:
-            return Selection(new.metric, new.labels, combine([*new.blocks, *old.blocks]))
-    numbers: dict[Labels, int] = {}
-    rows: list[Labels] = []
-    renumbered: list[AnyBlock] = []
-    for selection in (new, old):
-        mapping = np.zeros(len(selection.labels), np.int32)
-        for s, labels in enumerate(selection.labels.rows()):
-            if labels not in numbers:
-                numbers[labels] = len(rows)
-                rows.append(labels)
-            mapping[s] = numbers[labels]
-        renumbered += [renumber(block, mapping) for block in selection.blocks]
-    return Selection(new.metric, LabelTable.of(rows), combine(renumbered))
+    table, of_new, of_old = unite(new.labels, old.labels)
+    blocks = [renumber(block, of_new) for block in new.blocks]
+    blocks += [renumber(block, of_old) for block in old.blocks]
+    return Selection(new.metric, table, combine(blocks))
 
 
 class StoredEvents:

@@ -3,7 +3,7 @@
 Header, 56 bytes: magic ``VDSPOOL1``, the spool's 16-byte id, segment number u64, first sequence
 u64, floor i64, CRC-32 of the foregoing u32, 4 bytes 0.
 
-Frame: marker ``FRM\\x1e``, payload length u32, CRC-32 of type and payload u32, type u8, 3 bytes 0,
+Frame: marker ``FRM\\x1e``, payload length u32, CRC-32 of type and payload u32, type u32,
 payload. The marker lets a reader find the next frame behind a damaged one.
 
 Types: 1 series (count u32, refs i32[n], lengths u32[n], canonical labels one after another),
@@ -25,7 +25,7 @@ from vedette.model.samples import I32, I64, SampleBatch
 MAGIC = b"VDSPOOL1"
 _HEADER = struct.Struct("<8s16sQQqI4x")
 _MARKER = b"FRM\x1e"
-_FRAME = struct.Struct("<4sIIB3x")
+_FRAME = struct.Struct("<4sIII")
 _SAMPLES = struct.Struct("<QIHHBBxx")
 _EVENTS = struct.Struct("<QI")
 HEADER_SIZE = _HEADER.size
