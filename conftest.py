@@ -8,6 +8,11 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no defect: what takes too long is caught by the time-out of the whole test.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 STRICT = os.environ.get("VEDETTE_TEST_STRICT") == "1"
 

@@ -125,6 +125,7 @@ def _run(name: str, command: list[str], port: int, ready: str, folder: Path) -> 
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        log.close()
 
 
 def _environment() -> dict[str, str]:

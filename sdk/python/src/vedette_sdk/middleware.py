@@ -63,6 +63,7 @@ class VedetteMiddleware:
         try:
             with request_context(exchange.info):
                 await self._app(scope, exchange.receive, exchange.send)
+        # Every unhandled error of the application is measured, and raised again.
         except Exception:
             exchange.status = exchange.status or 500
             if self._answer_errors and not exchange.started:

@@ -370,6 +370,7 @@ class _Watch(Generic[T]):
     async def _next(self, record: StreamRecord) -> T:
         try:
             item = await anext(self._source)
+        # Whatever ended the source decides the end state, and goes on to the application.
         except Exception as error:
             if not isinstance(error, StopAsyncIteration):
                 record.source_error = error
@@ -388,6 +389,7 @@ def _watch_sync(tracker: StreamTracker, source: Iterable[T]) -> Iterator[T]:
             item = next(iterator)
         except StopIteration:
             return
+        # As in the asynchronous one: noted, and passed on.
         except Exception as error:
             record.source_error = error
             raise
