@@ -5,8 +5,12 @@ UV := .tools/bin/uv
 ARGS ?=
 PYTEST_ARGS ?=
 
+# Certificates of the machine, so that it works behind a proxy of the company too.
+export UV_SYSTEM_CERTS := 1
+export UV_NATIVE_TLS := 1
+
 .DEFAULT_GOAL := help
-.PHONY: help venv ui demo serve test unit lint format bench chaos peers lock clean
+.PHONY: help venv ui ui-check demo serve test unit lint format bench chaos peers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/\1|\2/' | \
@@ -31,13 +35,17 @@ venv: .venv/.ready ## build .venv from the hashed lock (the other targets call i
 ui: venv ## build the page when ui/ has changed
 	@$(BIN)/python hatch_build.py
 
+ui-check: ui
+	@echo "checking the page: types and unit tests"
+	@$(BIN)/python hatch_build.py --check
+
 demo: ui ## watch a live chat application, fault and alert included (ARGS="--for 90s")
 	@$(BIN)/vedette demo $(ARGS)
 
 serve: ui ## start the server (ARGS="--config vedette.yml")
 	@$(BIN)/vedette serve $(ARGS)
 
-test: lint ui ## lint, then every test that this machine can run
+test: lint ui-check ## lint, then every test that this machine can run
 	@$(BIN)/pytest -n 2 $(PYTEST_ARGS)
 
 unit: venv ## only the quick tests
