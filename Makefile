@@ -7,7 +7,6 @@ PYTEST_ARGS ?=
 
 # Certificates of the machine, so that it works behind a proxy of the company too.
 export UV_SYSTEM_CERTS := 1
-export UV_NATIVE_TLS := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help venv ui ui-check demo serve test unit lint format bench chaos peers lock clean
