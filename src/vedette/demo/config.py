@@ -12,7 +12,8 @@ from vedette.demo.rules import profile_rules, shorten
 
 SHORTENED = (
     "the streaming profile's rules run with windows of 15 s instead of 5 m and wait 3 s instead "
-    "of 1 m, so that this demo can show them; thresholds are unchanged"
+    "of 1 m, and the page's figures are over 15 s, so that this demo can show them; thresholds are "
+    "unchanged"
 )
 
 
@@ -38,6 +39,7 @@ def write_config(folder: Path, server: str, chatapp: str, webhook: str, data_dir
                 "targets": [server],
             },
         ],
+        "dashboard": {"app": APP, "window": "15s"},
         "rules": {"files": ["rules.yml"], "evaluation_interval": "1s"},
         "alerting": {
             "route": {
@@ -47,6 +49,14 @@ def write_config(folder: Path, server: str, chatapp: str, webhook: str, data_dir
                 "group_interval": "2s",
                 "repeat_interval": "1h",
             },
+            # Who was told that it is critical need not be told that it is a warning too.
+            "inhibit_rules": [
+                {
+                    "source_matchers": ['severity="critical"'],
+                    "target_matchers": ['severity="warning"'],
+                    "equal": ["alertname", "job"],
+                }
+            ],
             "receivers": [{"name": "demo", "webhook": [hook], "log": [{}]}],
         },
     }
