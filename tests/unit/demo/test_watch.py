@@ -133,7 +133,7 @@ def test_config_is_what_the_server_reads(tmp_path: Path) -> None:
     )
     settings = load(path)
     assert [job.job for job in settings.scrape.jobs] == ["streaming-chatbot", "vedette"]
-    assert re.findall(r"\d+ \w", SHORTENED) == ["15 s", "5 m", "3 s", "1 m"]
+    assert re.findall(r"\d+ \w", SHORTENED) == ["15 s", "5 m", "3 s", "1 m", "15 s"]
 
 
 def test_plain_lines_without_a_terminal() -> None:
