@@ -10,11 +10,11 @@ from vedette.model.samples import SampleBatch
 from vedette.receive.stats import IntakeStats
 from vedette.receive.wire.errors import TooLargeError, WireError
 from vedette.receive.wire.remote_write import (
+    Inflater,
     WriteLimits,
     WriteRequest,
     WrittenMetadata,
     decode,
-    decompress,
 )
 from vedette.receive.wire.sender import SenderCaches
 from vedette.storage.interface import Ingest, OverloadedError, SeriesIndex, StorageError
@@ -59,6 +59,7 @@ class RemoteWriteHandler:
         self._stats = stats
         self._limits = limits or WriteLimits()
         self._caches = caches or SenderCaches()
+        self._inflater = Inflater()
         self._metadata: OrderedDict[str, WrittenMetadata] = OrderedDict()
 
     async def handle(
@@ -74,7 +75,7 @@ class RemoteWriteHandler:
         if complaint:
             return self._refuse(415, "encoding", complaint)
         try:
-            data = decompress(body, self._limits.body_bytes)
+            data = self._inflater.decompress(body, self._limits.body_bytes)
             request = decode(data, self._caches.of(sender), self._index, self._limits)
         except TooLargeError as error:
             return self._refuse(413, error.reason, f"{error}; send fewer in a request")

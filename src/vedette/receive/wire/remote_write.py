@@ -42,6 +42,7 @@ _TYPES = (
 )
 _DOUBLE = struct.Struct("<d")
 _LONGEST_HEADER = 5
+_MOST_KEPT = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,60 +95,80 @@ class WriteRequest:
     exemplars: int = 0
 
 
-def decompress(body: bytes, limit: int) -> bytes:
-    """Return the content of a snappy block.
+class Inflater:
+    """Decompresses snappy blocks, one after another, into memory that it keeps.
 
-    Raises:
-        TooLargeError: it says that it holds more than ``limit`` bytes; nothing was decompressed.
-        WireError: it is no snappy block.
+    Fresh memory for every body would cost several times what the decompression does.
     """
-    try:
-        size, _ = varint(body, 0, min(len(body), _LONGEST_HEADER))
-    except WireError:
-        raise WireError("snappy", "the body is not a snappy block") from None
-    if size > limit:
-        raise TooLargeError("body_size", f"the body holds {size} bytes, more than {limit}")
-    try:
-        data = bytes(cramjam.snappy.decompress_raw(body))
-    except cramjam.DecompressionError as error:
-        raise WireError("snappy", f"the body is not a snappy block: {error}") from None
-    if len(data) != size:
-        raise WireError("snappy", f"the body holds {len(data)} bytes and says {size}")
-    return data
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+
+    def decompress(self, body: bytes, limit: int) -> memoryview:
+        """Return the content of a snappy block; it holds until the next call.
+
+        Raises:
+            TooLargeError: it says that it holds more than ``limit`` bytes; nothing was
+                decompressed.
+            WireError: it is no snappy block.
+        """
+        try:
+            size, _ = varint(body, 0, min(len(body), _LONGEST_HEADER))
+        except WireError:
+            raise WireError("snappy", "the body is not a snappy block") from None
+        if size > limit:
+            raise TooLargeError("body_size", f"the body holds {size} bytes, more than {limit}")
+        room = self._kept
+        if len(room) < size:
+            room = bytearray(size)
+            if size <= _MOST_KEPT:
+                self._kept = room
+        try:
+            written = cramjam.snappy.decompress_raw_into(body, room)
+        except cramjam.DecompressionError as error:
+            raise WireError("snappy", f"the body is not a snappy block: {error}") from None
+        if written != size:
+            raise WireError("snappy", f"the body holds {written} bytes and says {size}")
+        return memoryview(room)[:size]
+
+
+def decompress(body: bytes, limit: int) -> bytes:
+    """Return the content of one snappy block; raises as :meth:`Inflater.decompress`."""
+    return bytes(Inflater().decompress(body, limit))
 
 
 def decode(
-    data: bytes, cache: SenderCache, index: SeriesIndex, limits: WriteLimits
+    data: bytes | memoryview, cache: SenderCache, index: SeriesIndex, limits: WriteLimits
 ) -> WriteRequest:
     """Decode a decompressed request; series with unusable labels are left out and counted.
+
+    What is returned keeps nothing of ``data``.
 
     Raises:
         WireError: it is no WriteRequest; the message names the byte.
         TooLargeError: it holds more series or samples than ``limits`` allows.
     """
     buf = np.frombuffer(data, np.uint8)
-    repeated = cache.ring.match_whole(data, buf)
-    if repeated is not None:
-        frames, refs = repeated
-        return _checked(refs, *samples_of(buf, frames), _Refusals())
-    found = find_frames(buf)
-    if found is None:
+    known = cache.ring.match(buf)
+    if known is not None and len(known.refs) <= limits.series:
+        return _checked(known.refs, *samples_of(buf, known.end, known.full), _Refusals())
+    data = bytes(data)
+    frames = find_frames(buf)
+    if frames is None:
         return _Decoder(data, cache, index, limits).decode()
-    return _decode_frames(data, buf, found, _Numbering(cache, index, limits, _Refusals()))
+    return _decode_frames(data, buf, frames, _Numbering(cache, index, limits, _Refusals()))
 
 
 def _decode_frames(data: bytes, buf: Bytes, frames: Frames, numbering: _Numbering) -> WriteRequest:
     cache, limits = numbering.cache, numbering.limits
     if len(frames) > limits.series:
         raise _too_many("series", limits.series)
-    refs = cache.ring.match(data, buf, frames)
-    if refs is None:
-        try:
-            refs = _look_up(data, frames, numbering)
-        except OtherFieldsError:
-            return _Decoder(data, cache, numbering.index, limits).decode()
-        cache.ring.learn(data, buf, frames, refs)
-    return _checked(refs, *samples_of(buf, frames), numbering.refusals)
+    try:
+        refs = _look_up(data, frames, numbering)
+    except OtherFieldsError:
+        return _Decoder(data, cache, numbering.index, limits).decode()
+    cache.ring.learn(data, buf, frames, refs)
+    return _checked(refs, *samples_of(buf, frames.end, frames.full), numbering.refusals)
 
 
 def _look_up(data: bytes, frames: Frames, numbering: _Numbering) -> I32:
@@ -358,14 +379,14 @@ def _metadata(data: bytes, begin: int, end: int) -> WrittenMetadata:
 
 def _checked(refs: I32, ts: I64, values: F64, refusals: _Refusals) -> WriteRequest:
     """Drop samples without a series or with an impossible timestamp."""
-    kept = refs >= 0
-    timeless = kept & ((ts <= 0) | (ts > LATEST_TS))
-    if timeless.any():
-        example = int(ts[timeless][0])
-        message = f"timestamp {example} is not in milliseconds since 1970"
-        refusals.add("timestamp", message, int(timeless.sum()))
-        kept &= ~timeless
-    if not kept.all():
+    if len(refs) and (refs.min() < 0 or ts.min() <= 0 or ts.max() > LATEST_TS):
+        kept = refs >= 0
+        timeless = kept & ((ts <= 0) | (ts > LATEST_TS))
+        if timeless.any():
+            example = int(ts[timeless][0])
+            message = f"timestamp {example} is not in milliseconds since 1970"
+            refusals.add("timestamp", message, int(timeless.sum()))
+            kept &= ~timeless
         refs, ts, values = refs[kept], ts[kept], values[kept]
     absent = bits(values) == ABSENT_BITS
     if absent.any():

@@ -1,23 +1,40 @@
 """What is remembered of one sender, so that the same series need not be read again.
 
 A sender sends the same series in the same order round after round, cut into requests at places
-that move. The ring holds the bytes of one round; a request that goes on where a known series
-stands is compared with it as a whole, without looking at single series.
+that move, with series missing now and then. The ring holds the bytes of one round; a request is
+compared with it run by run, without looking at single series.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from vedette.model.samples import I32, I64, Mask
-from vedette.receive.wire.frames import Bytes, Frames, first_key, fixed_bits
+from vedette.receive.wire.frames import Bytes, Frames, fixed_bits, frame_at
 
 _ENTRY_OVERHEAD = 150
 _LONGEST_PAUSE = 64
 _FEWEST = 8
+_FREE_RUNS = 16
+_FEW_ODD = 4
+_RENEWAL = 512
+_FIRST_STEP = 4096
+_STEP_GROWTH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """n known series of one sample each: where they end in the body, and what they are.
+
+    ``end`` int64[n]; ``full`` bool[n], whether the sample has a value; ``refs`` int32[n].
+    """
+
+    end: I64
+    full: Mask
+    refs: I32
 
 
 class Ring:
@@ -31,74 +48,101 @@ class Ring:
     def clear(self) -> None:
         """Forget the order."""
         self._place: dict[bytes, int] = {}
-        self._keys: list[bytes] = []
-        self._bytes: Bytes = np.zeros(0, np.uint8)
+        # What every round has in common; the bits that differ are 0 here and in the mask.
+        self._fixed = b""
         self._mask: Bytes = np.zeros(0, np.uint8)
+        self._scratch: Bytes = np.zeros(0, np.uint8)
         self._begin: I64 = np.zeros(1, np.int64)
-        self._labels: I64 = np.zeros(0, np.int64)
-        self._sample: I64 = np.zeros(0, np.int64)
         self._full: Mask = np.zeros(0, np.bool_)
         self._refs: I32 = np.zeros(0, np.int32)
+        # Series that became 0.0, or ceased to be, since: their bytes, and whether with a value.
+        self._changed: dict[int, tuple[bytes, bool]] = {}
+        self._odd = 0
 
     @property
     def size(self) -> int:
         """Bytes held, roughly."""
-        return 2 * len(self._bytes) + len(self._keys) * _ENTRY_OVERHEAD
+        return 3 * len(self._fixed) + len(self._refs) * _ENTRY_OVERHEAD
 
-    def match_whole(self, data: bytes, buf: Bytes) -> tuple[Frames, I32] | None:
-        """Return frames and refs int32[n] of a body that repeats a piece of the ring.
+    def match(self, buf: Bytes) -> Match | None:
+        """Return the series of ``buf`` if all of them are known, mostly in the known order.
 
-        Only values and timestamps may differ; their places need not be searched for then.
+        Values and timestamps may differ. Series may be missing, come again, or have become or
+        ceased to be 0.0, which changes their length: the comparison goes on behind them.
         """
-        first = first_key(data)
-        place = self._place.get(first) if first is not None else None
-        if place is None:
-            return None
-        there, n = int(self._begin[place]), len(buf)
-        last = int(np.searchsorted(self._begin, there + n))
-        if last == len(self._begin) or self._begin[last] != there + n:
-            return None
-        piece = slice(there, there + n)
-        if ((buf ^ self._bytes[piece]) & self._mask[piece]).any():
+        data, at, known = buf.data, 0, 0
+        ends: list[I64] = []
+        fulls: list[Mask] = []
+        refs: list[I32] = []
+        while at < len(buf):
+            frame = frame_at(data, at)
+            if frame is None or len(ends) > _FREE_RUNS + known // _FEWEST:
+                return None
+            labels, sample, end, full = frame
+            row = self._place.get(bytes(data[labels:sample]))
+            if row is None:
+                return None
+            if full == self._full[row]:
+                last = self._run(buf, at, row)
+                ends.append(self._begin[row + 1 : last + 1] + (at - self._begin[row]))
+                fulls.append(self._full[row:last])
+            else:
+                last = row + 1
+                ends.append(np.array([end]))
+                fulls.append(np.array([full]))
+                self._changed[row] = bytes(data[at:end]), full
+                self._odd += 1
+            refs.append(self._refs[row:last])
+            known += last - row
+            if last == row:
+                return None
+            at = int(ends[-1][-1])
+        if not ends:
             return None
         self._next_pause = 1
-        rows = slice(place, last)
-        frames = Frames(
-            self._begin[rows] - there,
-            self._labels[rows] - there,
-            self._sample[rows] - there,
-            self._begin[place + 1 : last + 1] - there,
-            self._full[rows],
-        )
-        return frames, self._refs[rows]
+        # A renewal copies the ring; an odd series costs as much as copying some hundred others.
+        if self._odd > _FEW_ODD + len(self._refs) // _RENEWAL:
+            self._renew()
+        if len(ends) == 1:
+            return Match(ends[0], fulls[0], refs[0])
+        return Match(np.concatenate(ends), np.concatenate(fulls), np.concatenate(refs))
 
-    def match(self, data: bytes, buf: Bytes, frames: Frames) -> I32 | None:
-        """Return the refs int32[n] of ``frames`` if all are what the ring holds, in its order.
+    def _run(self, buf: Bytes, at: int, row: int) -> int:
+        """Return the row behind the last one that agrees with the body, which is at ``row``."""
+        there = begin = int(self._begin[row])
+        size = min(len(buf) - at, len(self._fixed) - begin)
+        shift, limit, step = at - begin, begin + size, _FIRST_STEP
+        while there < limit:
+            stop = min(there + step, limit)
+            seen = self._scratch[: stop - there]
+            np.bitwise_and(buf[there + shift : stop + shift], self._mask[there:stop], out=seen)
+            if not self._fixed.startswith(seen.data, there):
+                fixed = np.frombuffer(self._fixed, np.uint8, stop - there, there)
+                there += int((seen != fixed).argmax())
+                break
+            there, step = stop, step * _STEP_GROWTH
+        return int(self._begin.searchsorted(there, "right")) - 1
 
-        The body may go over the ring's end, and single values may have become or ceased to be
-        0.0, which changes the length of their series.
-        """
-        n = len(frames)
-        place = self._place.get(data[int(frames.labels[0]) : int(frames.sample[0])])
-        if place is None or n > len(self._keys):
-            return None
-        rows = np.arange(place, place + n) % len(self._keys)
-        lengths = self._begin[rows + 1] - self._begin[rows]
-        changed = np.flatnonzero(lengths != frames.end - frames.begin)
-        if len(changed) > n // _FEWEST:
-            return None
-        for i in changed.tolist():
-            if data[int(frames.labels[i]) : int(frames.sample[i])] != self._keys[int(rows[i])]:
-                return None
-        wrap = [len(self._keys) - place] if place + n > len(self._keys) else []
-        for first, last in _runs(n, changed.tolist(), wrap):
-            begin, end = int(frames.begin[first]), int(frames.end[last - 1])
-            there = int(self._begin[rows[first]])
-            piece = slice(there, there + end - begin)
-            if ((buf[begin:end] ^ self._bytes[piece]) & self._mask[piece]).any():
-                return None
-        self._next_pause = 1
-        return self._refs[rows]
+    def _renew(self) -> None:
+        """Take over the new form of the series that changed theirs."""
+        fixed: list[bytes] = []
+        mask: list[Bytes] = []
+        done = 0
+        lengths = np.diff(self._begin)
+        self._full = self._full.copy()
+        for row in sorted(self._changed):
+            content, full = self._changed[row]
+            begin, end = self._begin[row : row + 2].tolist()
+            own = fixed_bits(np.array([len(content)]), np.array([full]))
+            fixed += self._fixed[done:begin], (np.frombuffer(content, np.uint8) & own).tobytes()
+            mask += self._mask[done:begin], own
+            lengths[row], self._full[row], done = len(content), full, end
+        self._fixed = b"".join([*fixed, self._fixed[done:]])
+        self._mask = np.concatenate([*mask, self._mask[done:]])
+        if len(self._scratch) < len(self._mask):
+            self._scratch = np.zeros(len(self._mask) + _FIRST_STEP, np.uint8)
+        self._begin = np.concatenate([self._begin[:1], np.cumsum(lengths)])
+        self._changed, self._odd = {}, 0
 
     def learn(self, data: bytes, buf: Bytes, frames: Frames, refs: I32) -> None:
         """Take in a request that did not match; ``refs`` int32[n] may hold −1: nothing is learned.
@@ -108,39 +152,37 @@ class Ring:
         if self._pause > 0:
             self._pause -= 1
             return
-        places = zip(frames.labels.tolist(), frames.sample.tolist(), strict=True)
-        keys = [data[a:b] for a, b in places]
-        if (refs < 0).any() or len(set(keys)) != len(keys):
+        if (refs < 0).any():
             return
-        known = next((i for i, key in enumerate(keys) if key in self._place), len(keys))
-        if known == 0 or (known < len(keys) and self._place[keys[known]] != 0):
+        keys = [
+            data[a:b] for a, b in zip(frames.labels.tolist(), frames.sample.tolist(), strict=True)
+        ]
+        places = np.array([self._place.get(key, -1) for key in keys])
+        known = places[places >= 0]
+        new = {keys[k]: k for k in np.flatnonzero(places < 0).tolist()}
+        if not new or int((np.diff(known) != 1).sum()) > len(keys) // _FEWEST:
             self._pause = self._next_pause
             self._next_pause = min(2 * self._next_pause, _LONGEST_PAUSE)
             self.clear()
-            known = len(keys)
-        # Where the rest is the ring's beginning, a round is complete and the ring closes.
-        self._append(keys[:known], buf[: int(frames.end[known - 1])], frames, refs[:known])
+            new = {key: k for k, key in enumerate(keys)}
+        self._append(new, buf, frames, refs)
 
-    def _append(self, keys: list[bytes], buf: Bytes, frames: Frames, refs: I32) -> None:
-        n, base, there = len(keys), len(self._keys), int(self._begin[-1])
-        self._place.update(zip(keys, range(base, base + n), strict=True))
-        self._keys += keys
-        self._bytes = np.concatenate([self._bytes, buf])
-        self._mask = np.concatenate([self._mask, fixed_bits(len(buf), frames, n)])
-        self._begin = np.concatenate([self._begin, frames.end[:n] + there])
-        self._labels = np.concatenate([self._labels, frames.labels[:n] + there])
-        self._sample = np.concatenate([self._sample, frames.sample[:n] + there])
-        self._full = np.concatenate([self._full, frames.full[:n]])
-        self._refs = np.concatenate([self._refs, refs])
-
-
-def _runs(n: int, changed: list[int], cuts: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield the spans of 0 to n between ``changed`` places, cut before each of ``cuts``."""
-    first = 0
-    for at, width in sorted([*((i, 1) for i in changed), *((i, 0) for i in cuts), (n, 0)]):
-        if at > first:
-            yield first, at
-        first = max(first, at + width)
+    def _append(self, new: dict[bytes, int], buf: Bytes, frames: Frames, refs: I32) -> None:
+        """Append the series at the places ``new`` of ``frames``."""
+        rows = np.fromiter(new.values(), np.int64, len(new))
+        begin, end = frames.begin[rows], frames.end[rows]
+        pieces = zip(begin.tolist(), end.tolist(), strict=True)
+        content = np.concatenate([buf[first:last] for first, last in pieces])
+        ends, full = np.cumsum(end - begin), frames.full[rows]
+        mask = fixed_bits(ends, full)
+        base = len(self._refs)
+        self._place.update(zip(new, range(base, base + len(new)), strict=True))
+        self._fixed += (content & mask).tobytes()
+        self._mask = np.concatenate([self._mask, mask])
+        self._scratch = np.zeros(len(self._mask) + _FIRST_STEP, np.uint8)
+        self._begin = np.concatenate([self._begin, ends + self._begin[-1]])
+        self._full = np.concatenate([self._full, full])
+        self._refs = np.concatenate([self._refs, refs[rows]])
 
 
 class SenderCache:

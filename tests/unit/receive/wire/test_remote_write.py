@@ -19,7 +19,13 @@ from tests.unit.receive.doubles import Index, label, part, sample, series, varin
 from vedette.model.labels import Labels
 from vedette.model.samples import ABSENT, NAN_BITS, STALE, STALE_BITS, bits
 from vedette.receive.wire.errors import TooLargeError, WireError
-from vedette.receive.wire.remote_write import WriteLimits, WriteRequest, decode, decompress
+from vedette.receive.wire.remote_write import (
+    Inflater,
+    WriteLimits,
+    WriteRequest,
+    decode,
+    decompress,
+)
 from vedette.receive.wire.sender import SenderCache, SenderCaches
 
 NOW = 1_767_225_600_000
@@ -141,6 +147,36 @@ def test_a_repeated_round_is_recognised_without_looking_up_series() -> None:
     request = run(b"".join(turned), cache, index)
     assert index.asked == asked
     assert request.values.tolist() == [3.0] * 5 + [2.0] * 4 + [0.0]
+
+
+def test_missing_repeated_and_zero_series_need_no_look_up() -> None:
+    """A target that is missing, a second round in one request, and zeros do not break the match."""
+    names = [f"m{i}" for i in range(400)]
+    cache, index = SenderCache(), Index()
+    run(b"".join(round_of([float(i % 7) for i in range(400)], NOW, names)), cache, index)
+    cache.refs.clear()
+    asked = index.asked
+    for turn in range(1, 30):
+        values = [float((i + (turn if i % 50 == 0 else 0)) % 7) for i in range(400)]
+        records = round_of(values, NOW + turn, names)
+        kept = [*range(40 * (turn % 8)), *range(40 * (turn % 8) + 40, 400), *range(100)]
+        request = run(b"".join(records[i] for i in kept), cache, index)
+        assert request.values.tolist() == [values[i] for i in kept]
+        assert index.labels(request.refs.tolist())[-1].metric == "m99"
+        assert set(request.ts.tolist()) == {NOW + turn}
+    assert index.asked == asked
+
+
+def test_what_is_decoded_outlives_the_memory_of_the_body() -> None:
+    """The next body is decompressed to the same place; nothing that was decoded changes by it."""
+    inflater, cache, index = Inflater(), SenderCache(), Index()
+    requests = []
+    for turn in range(4):
+        records = round_of([float(turn)] * 9, NOW + turn, [f"m{i}" for i in range(9)])
+        body = bytes(cramjam.snappy.compress_raw(b"".join(records)))
+        requests.append(decode(inflater.decompress(body, 10**6), cache, index, LIMITS))
+    assert [set(r.values.tolist()) for r in requests] == [{0.0}, {1.0}, {2.0}, {3.0}]
+    assert [set(r.ts.tolist()) for r in requests] == [{NOW + turn} for turn in range(4)]
 
 
 @settings(max_examples=300, deadline=None)
