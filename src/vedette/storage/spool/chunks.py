@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vedette.model.events import Event
-from vedette.model.labels import series_id
-from vedette.model.samples import I64
+from vedette.model.labels import Labels, series_id
+from vedette.model.samples import F64, I32, I64, SampleBatch
 from vedette.storage.columns import ChunkBatch
-from vedette.storage.regroup import offsets_of
 from vedette.storage.series_index import parse_canonical
 from vedette.storage.spool.frames import EventsRecord, Record, SamplesRecord, SeriesRecord
 
@@ -22,6 +24,8 @@ PART_SAMPLES = 262_144
 
 PART_EVENTS = 65_536
 """Events of one insert. Part of the format, as above."""
+
+_LOW = 0xFFFF
 
 
 def defined_series(records: Sequence[Record]) -> dict[int, bytes]:
@@ -47,52 +51,101 @@ def sample_parts(records: Sequence[Record]) -> Iterator[ChunkBatch]:
     Of samples with equal application, series and timestamp the first written stays. Samples of
     series that damage has left without a definition cannot be told apart and are logged as lost.
     """
-    batches = [(r.sequence, r.batch) for r in records if isinstance(r, SamplesRecord)]
+    batches = [r.batch for r in records if isinstance(r, SamplesRecord)]
     if not batches:
         return
     defined = defined_series(records)
-    refs = np.concatenate([b.refs for _, b in batches])
-    ts = np.concatenate([b.ts for _, b in batches])
-    values = np.concatenate([b.values for _, b in batches])
-    start = _starts([b.start for _, b in batches], [len(b) for _, b in batches])
-    apps = sorted({b.app for _, b in batches})
-    owner = np.repeat([apps.index(b.app) for _, b in batches], [len(b) for _, b in batches])
-
-    numbers, inverse = np.unique(refs, return_inverse=True)
-    known = [ref in defined for ref in numbers.tolist()]
-    by_labels = sorted((defined[ref], k) for k, ref in enumerate(numbers.tolist()) if known[k])
-    rank = np.full(len(numbers), -1, np.int64)
-    rank[[k for _, k in by_labels]] = np.arange(len(by_labels))
-    series = rank[inverse]
-    if not all(known):
-        lost = int((series < 0).sum())
-        log.error("damage in the spool took the labels of %d samples, which are lost", lost)
-    key = owner * max(1, len(by_labels)) + series
-
-    order = np.lexsort((ts, key))
-    order = order[series[order] >= 0]
-    key, ts = key[order], ts[order]
-    keep = np.ones(len(order), bool)
-    keep[1:] = (key[1:] != key[:-1]) | (ts[1:] != ts[:-1])
-    order, key, ts = order[keep], key[keep], ts[keep]
-    rows, lengths = np.unique(key, return_counts=True)
-    labels = [parse_canonical(canonical) for canonical, _ in by_labels]
-    offsets = offsets_of(lengths)
-    values = values[order]
-    start = start[order] if start is not None else None
+    by_labels = sorted((canonical, ref) for ref, canonical in defined.items())
+    apps = sorted({b.app for b in batches})
+    rows, samples = _keyed(batches, [ref for _, ref in by_labels], apps)
+    labels = [canonical for canonical, _ in by_labels]
+    offsets = samples.offsets
     for first, last in _split(offsets):
         span = slice(int(offsets[first]), int(offsets[last]))
-        picked = [divmod(row, max(1, len(by_labels))) for row in rows[first:last].tolist()]
-        chosen = tuple(labels[k] for _, k in picked)
+        picked = [divmod(row, len(labels)) for row in rows[first:last].tolist()]
+        known = [_identity(labels[k]) for _, k in picked]
         yield ChunkBatch(
             tuple(apps[a] for a, _ in picked),
-            chosen,
-            b"".join(map(series_id, chosen)),
+            tuple(own for own, _ in known),
+            b"".join(identity for _, identity in known),
             offsets[first : last + 1] - offsets[first],
-            ts[span],
-            values[span],
-            start[span] if start is not None else None,
+            samples.ts[span],
+            samples.values[span],
+            samples.start[span] if samples.start is not None else None,
         )
+
+
+# Segments that follow each other define the same series.
+@lru_cache(maxsize=8192)
+def _identity(canonical: bytes) -> tuple[Labels, bytes]:
+    labels = parse_canonical(canonical)
+    return labels, series_id(labels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """Samples of R chunks one after another: int64[R + 1], then int64[N], float64[N], int64[N]."""
+
+    offsets: I64
+    ts: I64
+    values: F64
+    start: I64 | None
+
+
+def _keyed(
+    batches: Sequence[SampleBatch], known: list[int], apps: list[str]
+) -> tuple[NDArray[np.integer], _Sorted]:
+    """Return the samples of each (application, series), and these keys, int[R] ascending.
+
+    A key is the number of the application in ``apps`` times ``len(known)`` plus the number of the
+    ref in ``known``.
+    """
+    lengths = [len(b) for b in batches]
+    key = _ranks(np.concatenate([b.refs for b in batches]), known)
+    if len(apps) > 1:
+        owner = [apps.index(b.app) * len(known) for b in batches]
+        key = np.where(key < 0, key, key + np.repeat(owner, lengths))
+    ts = np.concatenate([b.ts for b in batches])
+    order = _order(key)
+    key, ts = key[order], ts[order]
+    if bool(((ts[1:] <= ts[:-1]) & (key[1:] == key[:-1])).any()):
+        by_time = np.lexsort((ts, key))
+        order, key, ts = order[by_time], key[by_time], ts[by_time]
+        new = np.ones(len(key), bool)
+        new[1:] = (ts[1:] != ts[:-1]) | (key[1:] != key[:-1])
+        order, key, ts = order[new], key[new], ts[new]
+    lost = int(key.searchsorted(0))
+    if lost:
+        log.error("damage in the spool took the labels of %d samples, which are lost", lost)
+        order, key, ts = order[lost:], key[lost:], ts[lost:]
+    first = np.flatnonzero(np.concatenate([[len(key) > 0], key[1:] != key[:-1]]))
+    start = _starts([b.start for b in batches], lengths)
+    return key[first], _Sorted(
+        np.append(first, len(key)),
+        ts,
+        np.concatenate([b.values for b in batches])[order],
+        start[order] if start is not None else None,
+    )
+
+
+def _ranks(refs: I32, known: list[int]) -> NDArray[np.integer]:
+    """Return the place of each of ``refs`` in ``known``, −1 where it has none."""
+    places = np.full(max(known, default=-1) + 2, -1, np.int32)
+    places[known] = np.arange(len(known))
+    ranks: NDArray[np.integer] = places[np.minimum(refs, len(places) - 1)]
+    return ranks
+
+
+def _order(key: NDArray[np.integer]) -> I64:
+    """Return the stable order of ``key``, −1 and more; numpy sorts 16-bit numbers by radix."""
+    from_zero = key + 1
+    order: I64 = np.argsort((from_zero & _LOW).astype(np.uint16), kind="stable")
+    bits = 16
+    while int(from_zero.max(initial=0)) >> bits:
+        digit = (from_zero[order] >> bits & _LOW).astype(np.uint16)
+        order = order[np.argsort(digit, kind="stable")]
+        bits += 16
+    return order
 
 
 def _starts(starts: list[I64 | None], lengths: list[int]) -> I64 | None:
