@@ -78,7 +78,9 @@ def test_more_series_than_sixteen_bits_count_are_in_order() -> None:
     """The order holds beyond 65,536 keys too."""
     refs = np.random.default_rng(1).permutation(70_000).astype(np.int32)
     batches = [
-        SamplesRecord(k, SampleBatch("a", refs, np.full(len(refs), k), np.float64(refs) + k / 4.0))
+        SamplesRecord(
+            k, SampleBatch("a", refs, np.full(len(refs), k), refs.astype(np.float64) + k / 4.0)
+        )
         for k in range(2)
     ]
     canonical = tuple(b"__name__\xffm%06d\xff" % ref for ref in refs.tolist())
