@@ -31,6 +31,8 @@ from vedette.storage.regroup import combine, join_runs, renumber
 from vedette.storage.series_index import MemorySeriesIndex, MetricSeries
 
 _NEVER = -(2**62)
+_REMEMBERED_REFS = 5_000
+_REMEMBERED_BATCHES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Head:
         self._oldest = np.full(1024, -_NEVER, np.int64)
         self._scraped = np.zeros(1024, bool)
         self._order = np.zeros(1024, np.int64)
+        self._batches: dict[bytes, tuple[bool, I32]] = {}
         self._layout = 0
         self._places: dict[str, tuple[int, _Places]] = {}
         self._floor = _NEVER
@@ -167,11 +170,14 @@ class Head:
     def _append_pushed(self, batch: SampleBatch, sequence: int) -> SampleBatch:
         """Append to the pool, late samples in their place."""
         refs = batch.refs
-        self._order[refs] = np.arange(len(refs))
-        once = bool((self._order[refs] == np.arange(len(refs))).all())
-        if once and bool((batch.ts > self._newest[refs]).all()):
-            self._pool.append(refs, batch.ts, batch.values, batch.start, sequence)
-            self._note(refs, batch.ts, batch.ts)
+        once, metrics = self._known(refs)
+        newest = self._newest[refs]
+        if once and bool((batch.ts > newest).all()):
+            self._pool.append_single(refs, batch.ts, batch.values, batch.start, sequence)
+            self._newest[refs] = batch.ts
+            if newest.min() == _NEVER:
+                self._oldest[refs] = np.minimum(self._oldest[refs], batch.ts)
+            self._cache.touch(metrics)
             return batch
         samples, refused = sort_samples(batch)
         self.stats.refused.update(refused)
@@ -194,6 +200,24 @@ class Head:
             start,
         )
         return _batch(batch, both)
+
+    def _known(self, refs: I32) -> tuple[bool, I32]:
+        """Return whether each ref comes once, and the numbers of their metrics.
+
+        Senders send the same series over and over.
+        """
+        key = refs.tobytes() if len(refs) <= _REMEMBERED_REFS else b""
+        found = self._batches.get(key)
+        if found is None:
+            order = np.arange(len(refs))
+            self._order[refs] = order
+            once = bool((self._order[refs] == order).all())
+            found = once, np.unique(self.index.metric_numbers(refs))
+            if key:
+                self._batches[key] = found
+            if len(self._batches) > _REMEMBERED_BATCHES:
+                del self._batches[next(iter(self._batches))]
+        return found
 
     def _note(self, refs: I32, first: I64, last: I64) -> None:
         self._newest[refs] = last

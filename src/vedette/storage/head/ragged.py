@@ -17,7 +17,6 @@ from vedette.storage.regroup import Runs, offsets_of
 
 PAGE = 32
 _NONE = -1
-_NEVER = -(2**62)
 _STRIDE = 1024
 
 _Number = TypeVar("_Number", np.int64, np.float64)
@@ -39,7 +38,6 @@ class RaggedPool:
         self._fill = np.zeros(self._capacity, np.int64)
         self._previous = np.full(self._capacity, _NONE, np.int32)
         self._sequence = np.zeros(self._capacity, np.int64)
-        self._newest = np.full(self._capacity, _NEVER, np.int64)
         self._last = np.full(1024, _NONE, np.int32)
         self._free: list[int] = []
         self._used = 0
@@ -71,27 +69,44 @@ class RaggedPool:
         """
         if not len(refs):
             return
-        first = np.flatnonzero(np.concatenate([[True], refs[1:] != refs[:-1]]))
         with self._lock:
+            first = np.flatnonzero(np.concatenate([[True], refs[1:] != refs[:-1]]))
             if len(first) == len(refs):
                 pages, slots = self._places_single(refs)
             else:
                 pages, slots = self._places(refs, first)
-            self._ts[pages, slots] = ts
-            self._values[pages, slots] = values
-            if start is not None and self._start is None:
-                self._start = np.zeros(self._ts.shape, np.int64)
-            if self._start is not None:
-                self._start[pages, slots] = 0 if start is None else start
-            # Of samples in one page the last assignment wins: it is the highest slot.
-            self._fill[pages] = slots + 1
-            self._newest[pages] = ts
+            self._put(pages, slots, ts, values, start)
             self._sequence[pages] = sequence
+
+    def append_single(
+        self, refs: I32, ts: I64, values: F64, start: I64 | None, sequence: int
+    ) -> None:
+        """Append one sample to each of ``refs``, which are all different, as :meth:`append`."""
+        with self._lock:
+            pages, slots = self._places_single(refs)
+            self._put(pages, slots, ts, values, start)
+            self._sequence[pages] = sequence
+
+    def _put(
+        self, pages: NDArray[np.integer], slots: I64, ts: I64, values: F64, start: I64 | None
+    ) -> None:
+        # One index is faster than two.
+        at = pages * np.int64(PAGE) + slots
+        self._ts.reshape(-1)[at] = ts
+        self._values.reshape(-1)[at] = values
+        if start is not None and self._start is None:
+            self._start = np.zeros(self._ts.shape, np.int64)
+        if self._start is not None:
+            self._start.reshape(-1)[at] = 0 if start is None else start
+        # Of samples in one page the last assignment wins: it is the highest slot.
+        self._fill[pages] = slots + 1
 
     def _places_single(self, refs: I32) -> tuple[NDArray[np.integer], I64]:
         """Return page and slot of one new sample for each ref."""
         pages = self._last[refs]
-        slots = np.where(pages == _NONE, PAGE, self._fill[pages])
+        # Page −1 is the last one of all, which is none of theirs.
+        slots = self._fill[pages]
+        slots[pages == _NONE] = PAGE
         full = np.flatnonzero(slots == PAGE)
         if len(full):
             fresh = self._allocate(len(full))
@@ -145,7 +160,6 @@ class RaggedPool:
         self._fill = np.concatenate([self._fill, np.zeros(more, np.int64)])
         self._previous = np.concatenate([self._previous, np.full(more, _NONE, np.int32)])
         self._sequence = np.concatenate([self._sequence, np.zeros(more, np.int64)])
-        self._newest = np.concatenate([self._newest, np.full(more, _NEVER, np.int64)])
         self._capacity += more
 
     def gather(self, refs: I32, start: int) -> Runs:
@@ -219,34 +233,38 @@ class RaggedPool:
             self.append(series, merged.ts, merged.values, merged.start, sequence)
 
     def _release(self, pages: NDArray[np.integer]) -> None:
-        self._newest[pages] = _NEVER
         self._fill[pages] = 0
         self._free.extend(pages.tolist())
 
+    def _newest(self) -> tuple[I64, I64]:
+        """Return the pages that hold samples, and the newest timestamp of each."""
+        fill = self._fill[: self._used]
+        pages = np.flatnonzero(fill)
+        return pages, self._ts[pages, fill[pages] - 1]
+
     def oldest(self) -> int | None:
         """Return the newest timestamp of the oldest page, ``None`` when the pool is empty."""
-        used = self._newest[: self._used]
-        live = used[used != _NEVER]
-        return int(live.min()) if len(live) else None
+        _, newest = self._newest()
+        return int(newest.min()) if len(newest) else None
 
-    def _evictable_pages(self, before: int, sequence: int) -> Mask:
-        newest = self._newest[: self._used]
-        gone: Mask = (newest != _NEVER) & (newest < before)
-        gone &= self._sequence[: self._used] <= sequence
-        return gone
+    def _evictable_pages(self, before: int, sequence: int) -> tuple[I64, I64]:
+        pages, newest = self._newest()
+        gone = (newest < before) & (self._sequence[pages] <= sequence)
+        return pages[gone], newest[gone]
 
     def evictable(self, before: int, sequence: int) -> int:
         """Return the newest timestamp that :meth:`evict` would drop, −1 when it is none."""
-        gone = self._evictable_pages(before, sequence)
-        return int(self._newest[: self._used][gone].max(initial=-1))
+        _, newest = self._evictable_pages(before, sequence)
+        return int(newest.max(initial=-1))
 
     def evict(self, before: int, sequence: int) -> None:
         """Drop pages whose samples are all older than ``before`` and flushed up to ``sequence``."""
         with self._lock:
-            gone = self._evictable_pages(before, sequence)
-            pages = np.flatnonzero(gone)
+            pages, _ = self._evictable_pages(before, sequence)
             if not len(pages):
                 return
+            gone = np.zeros(self._used, bool)
+            gone[pages] = True
             previous = self._previous[: self._used]
             cut = previous != _NONE
             cut[cut] = gone[previous[cut]]
