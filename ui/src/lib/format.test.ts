@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { axisLabels, clockTime, dateTime, period, plain, short, shown, span, zone } from './format';
+import { aligned, axisLabels, clockTime, dateTime, period, plain, short, shown, span, zone } from './format';
 
 const text = (value: number | null, unit: string): string => plain(value, unit).replace('\u202f', ' ');
 
@@ -33,6 +33,14 @@ describe('values with their unit', () => {
     expect(short(12.34, 'req/s')).toBe('12.3');
     expect(short(0.5, 'ratio')).toBe('50\u202f%');
     expect(shown(12.34, 'req/s')).toEqual({ number: '12.3', unit: 'req/s' });
+  });
+
+  it('gives the figures of a list the same digits after the point', () => {
+    expect(aligned([2.95, 0.593, 0.0004, 0, null], 'req/s')).toEqual(['2.95', '0.59', '<0.01', '0.00', '–']);
+    expect(aligned([12.34, 0.5], 'req/s')).toEqual(['12.3', '0.5']);
+    expect(aligned([3, 12], 'count')).toEqual(['3', '12']);
+    expect(aligned([5327.4, 12.34], 'tokens/s')).toEqual(['5,327', '12.3']);
+    expect(aligned([0.5, 12], 's')).toEqual(['500\u202fms', '12\u202fs']);
   });
 
   it('gives all ticks of an axis the same unit', () => {

@@ -103,6 +103,23 @@ export function short(value: number | null, unit: string): string {
   return titleUnit(unit) ? shown(value, unit).number : plain(value, unit);
 }
 
+/**
+ * Figures of one list, each under its title as `short` has it: plain numbers with as many digits
+ * after the point as the largest needs, so that they compare by eye.
+ */
+export function aligned(values: readonly (number | null)[], unit: string): string[] {
+  const top = Math.max(...values.map((v) => Math.abs(v ?? 0)), 0);
+  if (SELF_EVIDENT.includes(unit) || top >= 1000) return values.map((v) => short(v, unit));
+  const whole = values.every((v) => v === null || Number.isInteger(v));
+  const digits = whole || top >= 100 ? 0 : top >= 10 ? 1 : 2;
+  const least = 10 ** -digits;
+  return values.map((v) => {
+    if (v === null) return NOTHING;
+    if (v !== 0 && Math.abs(v) < least / 2) return `<${least.toFixed(digits)}`;
+    return v.toFixed(digits);
+  });
+}
+
 /** Which power of the unit a whole axis uses, so that its ticks compare by eye. */
 export function axisLabels(ticks: readonly number[], unit: string): string[] {
   const top = Math.max(...ticks.map(Math.abs), 0);

@@ -1,4 +1,5 @@
 /** The page's one store: what is shown, what is known, how fresh it is, and who fetches it. */
+import { polled } from './alerts';
 import { ApiError, loadAlerts, loadDashboard, loadHistory, loadInstant, loadTargets } from './api';
 import type { AlertsUpdate, Dashboard, Health, Message, MetricUpdate, Panel, Reading } from './contract';
 import { healthOf } from './contract';
@@ -8,6 +9,7 @@ import { browser, LiveChannel } from './live';
 import type { Series } from './series';
 import { append, EMPTY, fromMatrix } from './series';
 import { classify, worst } from './state';
+import { verdictOf } from './verdict';
 import type { Range, View } from './view';
 import { gridFor, readView, spanOf, toggled, writeView, zoomTo } from './view';
 
@@ -85,6 +87,9 @@ export class Page {
     return filled <= loaded.length / 4;
   });
 
+  /** Is anything wrong: what the header says. */
+  readonly verdict = $derived(verdictOf(this));
+
   constructor() {
     this.#channel = new LiveChannel(
       {
@@ -113,8 +118,10 @@ export class Page {
     const ticker = setInterval(() => this.#tick(), 1000);
     const seen = (): void => this.#channel.handle(document.hidden ? 'hidden' : 'visible');
     const moved = (): void => {
+      const before = this.view;
       this.view = readView(location.search);
-      void this.reload();
+      // Following a link within the page moves too, and needs no new figures.
+      if (writeView(before) !== writeView(this.view)) void this.reload();
     };
     document.addEventListener('visibilitychange', seen);
     addEventListener('popstate', moved);
@@ -296,7 +303,7 @@ export class Page {
         loadTargets(signal),
         ...board.panels.map((panel) => loadInstant(panel, at / 1000, signal)),
       ]);
-      this.alerts = { alerts, resolved: this.alerts?.resolved ?? [] };
+      this.alerts = polled(this.alerts, alerts, at);
       this.health = healthOf(targets);
       this.#take(updateOf(board, at, panels));
       this.pollProblem = null;
