@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 
-from bench import side_by_side
+from bench import side_by_side, startup
 from bench.processes import PEERS
 
 
@@ -16,7 +16,7 @@ def main() -> int:
         print("the peers are missing: make peers", file=sys.stderr)
         return 1
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
-    return side_by_side.main()
+    return startup.main() or side_by_side.main()
 
 
 if __name__ == "__main__":

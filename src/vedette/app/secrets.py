@@ -24,6 +24,11 @@ class AdminToken:
     fresh: bool
 
 
+def is_chosen(data_dir: Path) -> bool:
+    """Return whether there is a token already, so that somebody may know it."""
+    return bool(os.environ.get(ENVIRONMENT)) or (data_dir / FILE).exists()
+
+
 def admin_token(data_dir: Path) -> AdminToken:
     """Return the token of the environment, else of the data folder, else a new one.
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvloop
 from rich.console import Console
 
-from vedette.app.listen import StartError as StartError
-from vedette.app.listen import bind
-from vedette.app.secrets import ENVIRONMENT, AdminToken, TokenError, admin_token
-from vedette.app.server import Server
+from vedette.app.address import StartError as StartError
+from vedette.app.address import bind
+from vedette.app.engine import open_columns
+from vedette.app.secrets import ENVIRONMENT, AdminToken, TokenError, admin_token, is_chosen
 from vedette.config.loader import is_loopback, load, parse_listen
 from vedette.config.settings import ServerSettings, Settings
 from vedette.scrape.settings import ScrapeJob, ScrapeSettings
@@ -43,15 +44,19 @@ def run(options: ServeOptions, console: Console) -> int:
     # What libraries say in passing is no news, and addresses that they name may hold secrets.
     for name in ("httpx", "uvicorn", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    folder = settings.server.data_dir
+    server = settings.server
+    _refuse_open_door(server)
+    sock = bind(server.host, server.port)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        token = admin_token(folder)
+        server.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        token = admin_token(server.data_dir)
     except (OSError, TokenError) as error:
         raise StartError(str(error)) from None
-    _refuse_open_door(settings.server, token)
     greet(settings, token, console, configured=options.config is not None)
-    return uvloop.run(_serve(settings, token))
+    try:
+        return uvloop.run(_serve(settings, token, sock))
+    except StorageError as error:
+        raise StartError(f"storage does not open: {error}") from None
 
 
 def settings_for(options: ServeOptions) -> Settings:
@@ -79,8 +84,8 @@ def _itself(server: ServerSettings) -> ScrapeSettings:
     return ScrapeSettings((ScrapeJob("vedette", (address,), app="vedette"),))
 
 
-def _refuse_open_door(server: ServerSettings, token: AdminToken) -> None:
-    if not is_loopback(server.host) and token.fresh:
+def _refuse_open_door(server: ServerSettings) -> None:
+    if not is_loopback(server.host) and not is_chosen(server.data_dir):
         raise StartError(
             f"{server.host} can be reached by others, and no admin token was chosen yet; "
             f"set {ENVIRONMENT}, or start once on 127.0.0.1 and keep the login link"
@@ -103,14 +108,15 @@ def greet(settings: Settings, token: AdminToken, console: Console, *, configured
     console.print("  `vedette demo`, which shows everything with a live chat application")
 
 
-async def _serve(settings: Settings, token: AdminToken) -> int:
+async def _serve(settings: Settings, token: AdminToken, sock: socket.socket) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    sock = bind(settings.server.host, settings.server.port)
-    try:
-        server = Server(settings, token.value)
-    except StorageError as error:
-        raise StartError(f"storage does not open: {error}") from None
+    opening = loop.run_in_executor(None, open_columns, settings.server.data_dir)
+    # The rest of the program is loaded while the engine starts in its own process.
+    from vedette.app.server import Server
+
+    columns = await opening
+    server = Server(settings, token.value, columns)
     return await server.run(sock, stop)

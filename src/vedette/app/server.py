@@ -16,6 +16,7 @@ from pathlib import Path
 
 from vedette.alerting.pipeline import Pipeline
 from vedette.app import views
+from vedette.app.engine import ChdbColumns
 from vedette.app.intake import events_handler, write_handler
 from vedette.app.listen import HttpServer
 from vedette.app.metrics import SelfMetrics
@@ -46,12 +47,18 @@ VERSION = version("vedette")
 class Server:
     """Everything that one process runs."""
 
-    def __init__(self, settings: Settings, admin_token: str, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        admin_token: str,
+        columns: ChdbColumns,
+        clock: Clock | None = None,
+    ) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._waiting_for = "starting"
         self._intake = IntakeStats()
-        self._storage = StorageRooms(settings, self._clock)
+        self._storage = StorageRooms(settings, columns, self._clock)
         self._queries = self._query_pool()
         self._fetcher = HttpFetcher(VERSION)
         self._scrape = ScrapeManager(

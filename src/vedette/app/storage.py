@@ -9,10 +9,10 @@ from pathlib import Path
 
 from prometheus_client.metrics_core import Metric
 
+from vedette.app.engine import ChdbColumns
 from vedette.app.families import counter, gauge
 from vedette.config.settings import Settings
 from vedette.kit.clock import Clock
-from vedette.storage.chdb.columns import open_in_child
 from vedette.storage.chdb.supervisor import ChildEngine
 from vedette.storage.head.head import Head, HeadSettings
 from vedette.storage.ingest import IngestPipeline, IngestSettings
@@ -37,11 +37,11 @@ class StorageRooms:
     ``state.sqlite`` the transactional state.
     """
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, columns: ChdbColumns, clock: Clock) -> None:
         folder, wanted = settings.server.data_dir, settings.storage
         self._clock = clock
         self._retention_days = wanted.retention_days
-        self._columns = open_in_child(folder / "columns")
+        self._columns = columns
         self.database = StateDatabase(wanted.state or folder / "state.sqlite")
         self.index = MemorySeriesIndex(wanted.max_series)
         self._head = Head(self.index, HeadSettings(budget=wanted.head_bytes))
