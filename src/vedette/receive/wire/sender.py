@@ -22,6 +22,7 @@ _FREE_RUNS = 16
 _FEW_ODD = 4
 _RENEWAL = 512
 _FIRST_STEP = 4096
+_SMALL = 2048
 _STEP_GROWTH = 4
 
 
@@ -117,11 +118,22 @@ class Ring:
             seen = self._scratch[: stop - there]
             np.bitwise_and(buf[there + shift : stop + shift], self._mask[there:stop], out=seen)
             if not self._fixed.startswith(seen.data, there):
-                fixed = np.frombuffer(self._fixed, np.uint8, stop - there, there)
-                there += int((seen != fixed).argmax())
+                there += self._first_difference(seen, there)
                 break
             there, step = stop, step * _STEP_GROWTH
         return int(self._begin.searchsorted(there, "right")) - 1
+
+    def _first_difference(self, seen: Bytes, there: int) -> int:
+        """Return where ``seen`` differs from what stands at ``there``, which it does."""
+        same = 0
+        while len(seen) > _SMALL:
+            half = len(seen) // 2
+            if self._fixed.startswith(seen[:half].data, there + same):
+                seen, same = seen[half:], same + half
+            else:
+                seen = seen[:half]
+        fixed = np.frombuffer(self._fixed, np.uint8, len(seen), there + same)
+        return same + int((seen != fixed).argmax())
 
     def _renew(self) -> None:
         """Take over the new form of the series that changed theirs."""
