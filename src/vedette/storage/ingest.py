@@ -13,7 +13,7 @@ import contextlib
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -412,19 +412,20 @@ class IngestPipeline:
             return moved
 
     def _flush_segment(self, segment: Segment) -> None:
-        records = self._spool.read(segment)
+        events: list[EventsRecord] = []
+        records = _without_events(self._spool.read(segment), events)
         for part, chunks in enumerate(sample_parts(records)):
             try:
                 self._columns.insert_samples(chunks, self._spool.token(segment, f"s{part}"))
             finally:  # an insert that failed may have happened all the same
                 self.flushed_ranges.add(int(chunks.ts.min()))
             self.stats.samples_flushed += len(chunks.ts)
-        self._flush_events(segment, records)
+        self._flush_events(segment, events)
         self._spool.retire(segment)
         self.stats.segments_flushed += 1
 
-    def _flush_events(self, segment: Segment, records: Sequence[Record]) -> None:
-        if not any(isinstance(record, EventsRecord) for record in records):
+    def _flush_events(self, segment: Segment, records: Sequence[EventsRecord]) -> None:
+        if not records:
             return
         with self.events.flushing:
             self.events.uncertain_until = max(self.events.uncertain_until, segment.last_sequence)
@@ -472,6 +473,15 @@ class FlushedRanges:
         later = [(at, oldest) for at, oldest in list(self._inserts) if at >= position]
         forgotten = self.position - position > len(later)
         return not forgotten and all(oldest > end for _, oldest in later)
+
+
+def _without_events(records: Iterable[Record], events: list[EventsRecord]) -> Iterator[Record]:
+    """Yield ``records`` without those of events, which go to ``events``."""
+    for record in records:
+        if isinstance(record, EventsRecord):
+            events.append(record)
+        else:
+            yield record
 
 
 def _plain(batch: SampleBatch) -> SampleBatch:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +27,10 @@ PART_EVENTS = 65_536
 """Events of one insert. Part of the format, as above."""
 
 _LOW = 0xFFFF
+_FIRST_ROOM = 16_384
+_GROWTH = 4
 
-
-def defined_series(records: Sequence[Record]) -> dict[int, bytes]:
-    """Return the canonical labels of every ref that the segment defines."""
-    found: dict[int, bytes] = {}
-    for record in records:
-        if isinstance(record, SeriesRecord):
-            found.update(zip(record.refs.tolist(), record.canonical, strict=True))
-    return found
+_Number = TypeVar("_Number", np.int32, np.int64, np.float64)
 
 
 def event_parts(records: Sequence[Record]) -> Iterator[tuple[Event, ...]]:
@@ -45,19 +41,19 @@ def event_parts(records: Sequence[Record]) -> Iterator[tuple[Event, ...]]:
         yield tuple(events[k : k + PART_EVENTS])
 
 
-def sample_parts(records: Sequence[Record]) -> Iterator[ChunkBatch]:
+def sample_parts(records: Iterable[Record]) -> Iterator[ChunkBatch]:
     """Yield the samples of a segment in inserts, sorted by (application, labels, time).
 
     Of samples with equal application, series and timestamp the first written stays. Samples of
     series that damage has left without a definition cannot be told apart and are logged as lost.
     """
-    batches = [r.batch for r in records if isinstance(r, SamplesRecord)]
-    if not batches:
+    gathered, defined = _gather(records)
+    if not gathered.apps:
         return
-    defined = defined_series(records)
     by_labels = sorted((canonical, ref) for ref, canonical in defined.items())
-    apps = sorted({b.app for b in batches})
-    rows, samples = _keyed(batches, [ref for _, ref in by_labels], apps)
+    apps = sorted(set(gathered.apps))
+    rows, samples = _keyed(gathered, [ref for _, ref in by_labels], apps)
+    del gathered
     labels = [canonical for canonical, _ in by_labels]
     offsets = samples.offsets
     for first, last in _split(offsets):
@@ -73,6 +69,52 @@ def sample_parts(records: Sequence[Record]) -> Iterator[ChunkBatch]:
             samples.values[span],
             samples.start[span] if samples.start is not None else None,
         )
+
+
+class _Gathered:
+    """Samples of a segment, batch after batch; copied at once so that batches can be let go."""
+
+    def __init__(self) -> None:
+        self.apps: list[str] = []
+        self.lengths: list[int] = []
+        self.starts: list[I64 | None] = []
+        self.refs = np.empty(_FIRST_ROOM, np.int32)
+        self.ts = np.empty(_FIRST_ROOM, np.int64)
+        self.values = np.empty(_FIRST_ROOM)
+        self.count = 0
+
+    def add(self, batch: SampleBatch) -> None:
+        count = self.count + len(batch)
+        if count > len(self.ts):
+            room = max(count, _GROWTH * len(self.ts))
+            self.refs = _larger(self.refs[: self.count], room)
+            self.ts = _larger(self.ts[: self.count], room)
+            self.values = _larger(self.values[: self.count], room)
+        self.refs[self.count : count] = batch.refs
+        self.ts[self.count : count] = batch.ts
+        self.values[self.count : count] = batch.values
+        self.count = count
+        self.apps.append(batch.app)
+        self.lengths.append(len(batch))
+        self.starts.append(batch.start)
+
+
+def _larger(array: NDArray[_Number], room: int) -> NDArray[_Number]:
+    larger = np.empty(room, array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+def _gather(records: Iterable[Record]) -> tuple[_Gathered, dict[int, bytes]]:
+    """Return the samples of a segment, and the canonical labels of every ref that it defines."""
+    gathered = _Gathered()
+    defined: dict[int, bytes] = {}
+    for record in records:
+        if isinstance(record, SamplesRecord):
+            gathered.add(record.batch)
+        elif isinstance(record, SeriesRecord):
+            defined.update(zip(record.refs.tolist(), record.canonical, strict=True))
+    return gathered, defined
 
 
 # Segments that follow each other define the same series.
@@ -93,21 +135,19 @@ class _Sorted:
 
 
 def _keyed(
-    batches: Sequence[SampleBatch], known: list[int], apps: list[str]
+    gathered: _Gathered, known: list[int], apps: list[str]
 ) -> tuple[NDArray[np.integer], _Sorted]:
     """Return the samples of each (application, series), and these keys, int[R] ascending.
 
     A key is the number of the application in ``apps`` times ``len(known)`` plus the number of the
     ref in ``known``.
     """
-    lengths = [len(b) for b in batches]
-    key = _ranks(np.concatenate([b.refs for b in batches]), known)
+    key = _ranks(gathered.refs[: gathered.count], known)
     if len(apps) > 1:
-        owner = [apps.index(b.app) * len(known) for b in batches]
-        key = np.where(key < 0, key, key + np.repeat(owner, lengths))
-    ts = np.concatenate([b.ts for b in batches])
+        owner = [apps.index(app) * len(known) for app in gathered.apps]
+        key = np.where(key < 0, key, key + np.repeat(owner, gathered.lengths))
     order = _order(key)
-    key, ts = key[order], ts[order]
+    key, ts = key[order], gathered.ts[: gathered.count][order]
     if bool(((ts[1:] <= ts[:-1]) & (key[1:] == key[:-1])).any()):
         by_time = np.lexsort((ts, key))
         order, key, ts = order[by_time], key[by_time], ts[by_time]
@@ -119,11 +159,11 @@ def _keyed(
         log.error("damage in the spool took the labels of %d samples, which are lost", lost)
         order, key, ts = order[lost:], key[lost:], ts[lost:]
     first = np.flatnonzero(np.concatenate([[len(key) > 0], key[1:] != key[:-1]]))
-    start = _starts([b.start for b in batches], lengths)
+    start = _starts(gathered.starts, gathered.lengths)
     return key[first], _Sorted(
         np.append(first, len(key)),
         ts,
-        np.concatenate([b.values for b in batches])[order],
+        gathered.values[: gathered.count][order],
         start[order] if start is not None else None,
     )
 

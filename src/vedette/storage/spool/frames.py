@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,7 @@ _EVENTS = struct.Struct("<QI")
 HEADER_SIZE = _HEADER.size
 
 _SERIES_TYPE, _SAMPLES_TYPE, _EVENTS_TYPE = 1, 2, 3
+_SEARCHED = 1 << 16
 _TS_ONE, _TS_DELTA, _TS_PLAIN = 0, 1, 2
 
 
@@ -175,14 +176,15 @@ def _decode_samples(payload: memoryview) -> SamplesRecord:
     sequence, count, apps, targets, form, has_start = _SAMPLES.unpack_from(payload)
     reader = _Reader(payload, _SAMPLES.size)
     app, target = reader.bytes(apps).decode(), reader.bytes(targets).decode()
-    refs = reader.array("<i4", count).astype(np.int32)
-    values = reader.array("<f8", count).astype(np.float64)
+    # Views of the file's content: a segment is large, and is read once.
+    refs = reader.array("<i4", count).astype(np.int32, copy=False)
+    values = reader.array("<f8", count).astype(np.float64, copy=False)
     ts: I64
     if form == _TS_PLAIN:
         ts = reader.array("<i8", count).astype(np.int64)
     else:
-        base = reader.array("<i8", 1).astype(np.int64)
-        ts = np.repeat(base, count)
+        (base,) = reader.array("<i8", 1).tolist()
+        ts = np.full(count, base, np.int64)
         if form == _TS_DELTA:
             ts += reader.array("<u4", count).astype(np.int64)
     start = reader.array("<i8", count).astype(np.int64) if has_start else None
@@ -227,25 +229,42 @@ class Content:
     damaged: int
 
 
-def decode_segment(data: bytes) -> Content:
+def decode_segment(data: bytes | memoryview) -> Content:
     """Return what can be read of a segment, whatever state it is in."""
-    header = decode_header(data)
+    header = decode_header(bytes(data[:HEADER_SIZE]))
     records: list[Record] = []
-    view = memoryview(data)
-    end = at = HEADER_SIZE if header else 0
+    end = HEADER_SIZE if header else 0
     damaged = 0
-    while at < len(data):
+    for record, begin, following in decode_records(data, end):
+        records.append(record)
+        damaged += begin - end
+        end = following
+    return Content(header, tuple(records), end, len(data), damaged)
+
+
+def decode_records(
+    data: bytes | memoryview, at: int = HEADER_SIZE
+) -> Iterator[tuple[Record, int, int]]:
+    """Yield the record, begin and end of every whole frame from ``at`` on."""
+    view = memoryview(data)
+    while at < len(view):
         found = _record_at(view, at)
         if found is None:
-            at = data.find(_MARKER, at + 1)
-            if at < 0:
-                break
+            at = _next_marker(view, at + 1)
             continue
         record, following = found
-        records.append(record)
-        damaged += at - end
-        end = at = following
-    return Content(header, tuple(records), end, len(data), damaged)
+        yield record, at, following
+        at = following
+
+
+def _next_marker(view: memoryview, at: int) -> int:
+    """Return where the next frame may begin, the end where none does."""
+    while at < len(view):
+        found = bytes(view[at : at + _SEARCHED]).find(_MARKER)
+        if found >= 0:
+            return at + found
+        at += _SEARCHED - len(_MARKER) + 1
+    return len(view)
 
 
 def _record_at(view: memoryview, at: int) -> tuple[Record, int] | None:

@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,8 @@ from vedette.storage.spool.frames import (
     Header,
     Record,
     SamplesRecord,
+    decode_header,
+    decode_records,
     decode_segment,
     encode_header,
     encode_samples,
@@ -381,14 +383,16 @@ class Spool:
         with self._lock:
             return list(self._segments)
 
-    def read(self, segment: Segment) -> tuple[Record, ...]:
-        """Return the records that belong to ``segment``, in order.
+    def read(self, segment: Segment) -> Iterator[Record]:
+        """Yield the records that belong to ``segment``, in order.
 
         Raises:
             OSError: the file cannot be read.
         """
-        records = decode_segment(self._files.read(segment.name)).records
-        return belonging(records, segment.last_sequence + 1)
+        content = self._files.read(segment.name)
+        header = decode_header(bytes(content[:HEADER_SIZE]))
+        for record, _, _ in decode_records(content, HEADER_SIZE if header else 0):
+            yield from belonging((record,), segment.last_sequence + 1)
 
     def token(self, segment: Segment, part: str) -> str:
         """Return the name under which the column store knows a part of ``segment``."""
