@@ -32,6 +32,14 @@ class OperationsPage:
         """Return the word of the live channel: Live, Reconnecting, Polling, Stale."""
         return self.page.locator(".connection")
 
+    def verdict(self) -> Locator:
+        """Return the header's answer to "is anything wrong", with the links to its reasons."""
+        return self.page.locator(".verdict")
+
+    def news(self) -> Locator:
+        """Return what is read aloud when alerts begin or end."""
+        return self.alerts().get_by_role("status")
+
     def tile(self, title: str) -> Locator:
         """Return the tile with the heading ``title``."""
         heading = self.page.get_by_role("link", name=title, exact=True)
