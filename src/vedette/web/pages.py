@@ -32,7 +32,7 @@ _FRESH = {"Cache-Control": "no-cache"}
 def pages_router(guard: Guard, static: Path = STATIC) -> APIRouter:
     """Return the page at ``/`` and ``/dashboard``, its files, and ``/login``."""
     router = APIRouter(include_in_schema=False)
-    files = {path.relative_to(static).as_posix(): path for path in static.rglob("*")}
+    files = BuiltFiles(static)
 
     @router.get("/")
     @router.get("/dashboard")
@@ -59,8 +59,31 @@ def pages_router(guard: Guard, static: Path = STATIC) -> APIRouter:
     return router
 
 
+class BuiltFiles:
+    """The files of the built page by name, listed anew when the page was built again.
+
+    Only listed files are served, so that no path of a request reaches the file system.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._built = -1
+        self._files: dict[str, Path] = {}
+
+    def get(self, name: str) -> Path | None:
+        """Return the file ``name``, or ``None``."""
+        try:
+            built = (self._folder / "index.html").stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+        if built != self._built:
+            found = self._folder.rglob("*")
+            self._files = {path.relative_to(self._folder).as_posix(): path for path in found}
+            self._built = built
+        return self._files.get(name)
+
+
 def _file(path: Path | None, caching: dict[str, str]) -> Response:
-    # Only files found at start are served, so no path of a request reaches the file system.
     if path is None or not path.is_file():
         raise ApiError(404, "not_found", "the page has no such file", "build it with `make ui`")
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from vedette.model.labels import Labels
 from vedette.model.results import ScalarResult
 from vedette.web.asgi import WebApp
 from vedette.web.live import MAILBOX, Viewer, health, kpi_state, points
+from vedette.web.pages import BuiltFiles
 from vedette.web.services import Readiness, Services, TargetView
 
 
@@ -178,3 +181,18 @@ async def test_a_foreign_page_gets_no_live_stream() -> None:
     headers = [(b"host", b"127.0.0.1:9797"), (b"origin", b"https://evil.example")]
     _, socket = await _open(fake_services(), headers)
     assert socket.sent == [{"type": "websocket.close", "code": 1008}]
+
+
+def test_a_page_built_anew_is_served_without_a_restart(tmp_path: Path) -> None:
+    """Files are listed again when the page's index has changed, and nothing else is found."""
+    files = BuiltFiles(tmp_path)
+    assert files.get("index.html") is None
+    index = tmp_path / "index.html"
+    index.write_text("one")
+    assert files.get("index.html") == index
+    assert files.get("assets/new.js") is None
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "new.js").write_text("1")
+    os.utime(index, ns=(1, 1))
+    assert files.get("assets/new.js") == tmp_path / "assets" / "new.js"
+    assert files.get("../secret") is None
