@@ -104,7 +104,7 @@ class RaggedPool:
     def _places_single(self, refs: I32) -> tuple[NDArray[np.integer], I64]:
         """Return page and slot of one new sample for each ref."""
         pages = self._last[refs]
-        # Page −1 is the last one of all, which is none of theirs.
+        # Without a page, what stands at −1 was read, which is somebody else's.
         slots = self._fill[pages]
         slots[pages == _NONE] = PAGE
         full = np.flatnonzero(slots == PAGE)

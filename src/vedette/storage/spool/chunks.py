@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vedette.model.events import Event
 from vedette.model.labels import Labels, series_id
-from vedette.model.samples import F64, I32, I64, SampleBatch
+from vedette.model.samples import F64, I64, SampleBatch
 from vedette.storage.columns import ChunkBatch
 from vedette.storage.series_index import parse_canonical
 from vedette.storage.spool.frames import EventsRecord, Record, SamplesRecord, SeriesRecord
@@ -26,7 +26,6 @@ PART_SAMPLES = 262_144
 PART_EVENTS = 65_536
 """Events of one insert. Part of the format, as above."""
 
-_LOW = 0xFFFF
 _FIRST_ROOM = 16_384
 _GROWTH = 4
 
@@ -48,7 +47,7 @@ def sample_parts(records: Iterable[Record]) -> Iterator[ChunkBatch]:
     series that damage has left without a definition cannot be told apart and are logged as lost.
     """
     gathered, defined = _gather(records)
-    if not gathered.apps:
+    if not gathered.count:
         return
     by_labels = sorted((canonical, ref) for ref, canonical in defined.items())
     apps = sorted(set(gathered.apps))
@@ -134,18 +133,13 @@ class _Sorted:
     start: I64 | None
 
 
-def _keyed(
-    gathered: _Gathered, known: list[int], apps: list[str]
-) -> tuple[NDArray[np.integer], _Sorted]:
-    """Return the samples of each (application, series), and these keys, int[R] ascending.
+def _keyed(gathered: _Gathered, known: list[int], apps: list[str]) -> tuple[I64, _Sorted]:
+    """Return the samples of each (application, series), and these keys, int64[R] ascending.
 
     A key is the number of the application in ``apps`` times ``len(known)`` plus the number of the
     ref in ``known``.
     """
-    key = _ranks(gathered.refs[: gathered.count], known)
-    if len(apps) > 1:
-        owner = [apps.index(app) * len(known) for app in gathered.apps]
-        key = np.where(key < 0, key, key + np.repeat(owner, gathered.lengths))
+    key = _keys(gathered, known, apps)
     order = _order(key)
     key, ts = key[order], gathered.ts[: gathered.count][order]
     if bool(((ts[1:] <= ts[:-1]) & (key[1:] == key[:-1])).any()):
@@ -154,13 +148,13 @@ def _keyed(
         new = np.ones(len(key), bool)
         new[1:] = (ts[1:] != ts[:-1]) | (key[1:] != key[:-1])
         order, key, ts = order[new], key[new], ts[new]
-    lost = int(key.searchsorted(0))
+    lost = int(key.searchsorted(1))
     if lost:
         log.error("damage in the spool took the labels of %d samples, which are lost", lost)
         order, key, ts = order[lost:], key[lost:], ts[lost:]
     first = np.flatnonzero(np.concatenate([[len(key) > 0], key[1:] != key[:-1]]))
     start = _starts(gathered.starts, gathered.lengths)
-    return key[first], _Sorted(
+    return key[first].astype(np.int64) - 1, _Sorted(
         np.append(first, len(key)),
         ts,
         gathered.values[: gathered.count][order],
@@ -168,21 +162,28 @@ def _keyed(
     )
 
 
-def _ranks(refs: I32, known: list[int]) -> NDArray[np.integer]:
-    """Return the place of each of ``refs`` in ``known``, −1 where it has none."""
-    places = np.full(max(known, default=-1) + 2, -1, np.int32)
-    places[known] = np.arange(len(known))
-    ranks: NDArray[np.integer] = places[np.minimum(refs, len(places) - 1)]
-    return ranks
+def _keys(gathered: _Gathered, known: list[int], apps: list[str]) -> NDArray[np.unsignedinteger]:
+    """Return one more than each sample's key, 0 without one, in no more bytes than need be."""
+    highest = max(known, default=-1)
+    kind = np.min_scalar_type(len(known) * len(apps))
+    places = np.zeros(highest + 2, kind)
+    places[known] = np.arange(1, len(known) + 1)
+    refs = gathered.refs[: gathered.count]
+    if refs.max() > highest:
+        refs = np.minimum(refs, highest + 1)
+    keys: NDArray[np.unsignedinteger] = places[refs]
+    if len(apps) > 1:
+        owner = np.array([apps.index(app) * len(known) for app in gathered.apps], kind)
+        keys = np.where(keys, keys + np.repeat(owner, gathered.lengths), keys)
+    return keys
 
 
-def _order(key: NDArray[np.integer]) -> I64:
-    """Return the stable order of ``key``, −1 and more; numpy sorts 16-bit numbers by radix."""
-    from_zero = key + 1
-    order: I64 = np.argsort((from_zero & _LOW).astype(np.uint16), kind="stable")
-    bits = 16
-    while int(from_zero.max(initial=0)) >> bits:
-        digit = (from_zero[order] >> bits & _LOW).astype(np.uint16)
+def _order(key: NDArray[np.unsignedinteger]) -> I64:
+    """Return the stable order of ``key``; numpy sorts numbers of up to 16 bits by radix."""
+    order: I64 = np.argsort(key.astype(np.uint16, copy=False), kind="stable")
+    highest, bits = int(key.max()), 16
+    while highest >> bits:
+        digit = (key[order] >> bits).astype(np.uint16)
         order = order[np.argsort(digit, kind="stable")]
         bits += 16
     return order
