@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from bench import remote_write
-from bench.processes import Running, vedette
+from bench.processes import Running, free_port, vedette
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
@@ -209,6 +209,9 @@ def test_serve_refuses_a_used_port_and_an_open_door(tmp_path: Path) -> None:
         used = _cli("serve", "--port", port, "--data-dir", str(tmp_path / "other"))
         assert used.returncode == 1
         assert "--port" in used.stderr
+        same = _cli("serve", "--port", str(free_port()), "--data-dir", str(tmp_path / "data"))
+        assert same.returncode == 1
+        assert f"pid {server.process.pid}" in same.stderr
     door = _cli("serve", "--listen", "0.0.0.0:9", "--data-dir", str(tmp_path / "third"))
     assert door.returncode == 1
     assert "VEDETTE_ADMIN_TOKEN" in door.stderr

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from vedette.web.http import ASGIApp
 
 _GRACE_SECONDS = 2
+_HEAD_SECONDS = 30
+MAX_CONNECTIONS = 1_000
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which closes connections that never say what they want."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows the type in the same way
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self.loop.call_later(_HEAD_SECONDS, self._close_if_silent, transport)
+
+    def _close_if_silent(self, transport: asyncio.Transport) -> None:
+        # After an upgrade the connection belongs to the WebSocket's protocol.
+        asked = getattr(self, "cycle", None) is not None
+        if not asked and transport.get_protocol() is self:
+            transport.close()
 
 
 class HttpServer(uvicorn.Server):
@@ -19,7 +38,8 @@ class HttpServer(uvicorn.Server):
         config = uvicorn.Config(
             app,
             loop="none",
-            http="httptools",
+            http=PatientProtocol,
+            limit_concurrency=MAX_CONNECTIONS,
             ws="websockets-sansio",
             lifespan="off",
             log_config=None,

@@ -18,6 +18,7 @@ from vedette.app.storage import StorageRooms
 from vedette.notify.retry import NotifyCounters
 from vedette.receive.stats import IntakeStats
 from vedette.rules.runner import RulesRunner
+from vedette.web.services import HttpStats
 
 
 class SelfMetrics(Collector):
@@ -27,6 +28,7 @@ class SelfMetrics(Collector):
         self,
         version: str,
         intake: IntakeStats,
+        http: HttpStats,
         storage: StorageRooms,
         queries: QueryPool,
         rules: RulesRunner,
@@ -35,6 +37,7 @@ class SelfMetrics(Collector):
     ) -> None:
         self._version = version
         self._intake = intake
+        self._http = http
         self._storage = storage
         self._queries = queries
         self._rules = rules
@@ -92,7 +95,21 @@ class SelfMetrics(Collector):
             ("kind",),
             {("instant",): stats.instant, ("range",): stats.range},
         )
-        yield counter("vedette_queries_failed", "Queries that failed.", (), {(): stats.failed})
+        yield counter(
+            "vedette_queries_failed",
+            "Queries that failed, by error type.",
+            ("reason",),
+            {(kind,): n for kind, n in stats.failed.items()},
+        )
+        yield counter(
+            "vedette_http_rejected",
+            "Requests that were refused before a room saw them.",
+            ("reason",),
+            {(reason,): n for reason, n in self._http.rejected.items()},
+        )
+        yield counter(
+            "vedette_http_defects", "Answers that failed by a defect.", (), {(): self._http.failed}
+        )
         yield counter(
             "vedette_query_seconds",
             "Time that queries took, waiting included.",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,11 +17,14 @@ from rich.console import Console
 from vedette.app.address import StartError as StartError
 from vedette.app.address import bind
 from vedette.app.engine import open_columns
+from vedette.app.lock import lock
 from vedette.app.secrets import ENVIRONMENT, AdminToken, TokenError, admin_token, is_chosen
 from vedette.config.loader import is_loopback, load, parse_listen
 from vedette.config.settings import ServerSettings, Settings
 from vedette.scrape.settings import ScrapeJob, ScrapeSettings
 from vedette.storage.interface import StorageError
+
+_STOP_SECONDS = 4.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ def run(options: ServeOptions, console: Console) -> int:
     sock = bind(server.host, server.port)
     try:
         server.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = lock(server.data_dir)
         token = admin_token(server.data_dir)
     except (OSError, TokenError) as error:
         raise StartError(str(error)) from None
@@ -57,6 +63,8 @@ def run(options: ServeOptions, console: Console) -> int:
         return uvloop.run(_serve(settings, token, sock))
     except StorageError as error:
         raise StartError(f"storage does not open: {error}") from None
+    finally:
+        folder.close()
 
 
 def settings_for(options: ServeOptions) -> Settings:
@@ -108,11 +116,22 @@ def greet(settings: Settings, token: AdminToken, console: Console, *, configured
     console.print("  `vedette demo`, which shows everything with a live chat application")
 
 
+def _stop(stop: asyncio.Event) -> None:
+    """Ask everything to end; what does not in time is left behind, as after a crash.
+
+    What was acknowledged is on disk, so that nothing is lost by it.
+    """
+    stop.set()
+    last = threading.Timer(_STOP_SECONDS, os._exit, [0])
+    last.daemon = True
+    last.start()
+
+
 async def _serve(settings: Settings, token: AdminToken, sock: socket.socket) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, _stop, stop)
     opening = loop.run_in_executor(None, open_columns, settings.server.data_dir)
     # The rest of the program is loaded while the engine starts in its own process.
     from vedette.app.server import Server

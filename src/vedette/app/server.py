@@ -7,6 +7,7 @@ stop:  HTTP → rules → alerting → scrape → storage (flush) → state
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
@@ -37,7 +38,7 @@ from vedette.scrape.loop import Rooms
 from vedette.scrape.manager import ScrapeManager
 from vedette.web.asgi import WebApp
 from vedette.web.auth import AccessSettings, Guard
-from vedette.web.services import Readiness, Services
+from vedette.web.services import HttpStats, Readiness, Services
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,10 @@ class Server:
         self._waiting_for = "starting"
         self._intake = IntakeStats()
         self._storage = StorageRooms(settings, columns, self._clock)
-        self._queries = self._query_pool()
+        self._http = HttpStats()
+        self._queries = self._query_pool("query", 2)
+        # Rules and the live page must not wait behind what people ask.
+        self._watching = self._query_pool("watch", 2)
         self._fetcher = HttpFetcher(VERSION)
         self._scrape = ScrapeManager(
             Rooms(
@@ -83,13 +87,15 @@ class Server:
         """
         http = HttpServer(self._web)
         serving = asyncio.create_task(http.serve(sockets=[sock]), name="http")
+        serving.add_done_callback(lambda _: stop.set())
         try:
             async with AsyncExitStack() as stack:
                 try:
-                    await self._start(stack, stop)
+                    await self._start_unless_stopped(stack, stop)
                     await stop.wait()
                 finally:
                     self._waiting_for = "stopping"
+                    self._queries.close()
                     http.should_exit = True
                     await asyncio.wait([serving], timeout=4)
         finally:
@@ -100,11 +106,23 @@ class Server:
             return 1
         return 0
 
+    async def _start_unless_stopped(self, stack: AsyncExitStack, stop: asyncio.Event) -> None:
+        starting = asyncio.create_task(self._start(stack, stop), name="start")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not starting.done():
+            starting.cancel()
+        await asyncio.gather(starting, stopping, return_exceptions=True)
+        if not starting.cancelled():
+            starting.result()
+
     async def _start(self, stack: AsyncExitStack, stop: asyncio.Event) -> None:
+        stack.push_async_callback(self._storage.stop)
+        stack.callback(self._watching.close)
         stack.callback(self._queries.close)
         self._waiting_for = "replaying the spool"
         await self._storage.start()
-        stack.push_async_callback(self._storage.stop)
         stack.push_async_callback(self._fetcher.aclose)
         self._waiting_for = "starting the scrapes"
         await self._scrape.apply(self._settings.scrape)
@@ -117,6 +135,9 @@ class Server:
             ("live", self._web.live.run()),
         ):
             stack.push_async_callback(self._spawn(name, loop, stop))
+        # What was built for the whole life need not be looked at by every collection.
+        gc.collect()
+        gc.freeze()
         self._waiting_for = ""
         log.info("ready")
 
@@ -140,7 +161,7 @@ class Server:
 
         return end
 
-    def _query_pool(self) -> QueryPool:
+    def _query_pool(self, name: str, threads: int) -> QueryPool:
         query = self._settings.query
         options = EngineOptions(
             lookback_ms=query.lookback_ms,
@@ -148,7 +169,14 @@ class Server:
             max_samples=query.max_samples,
         )
         samples = self._storage.samples
-        return QueryPool(Engine(samples, options), samples, self._clock, query.timeout_seconds)
+        return QueryPool(
+            Engine(samples, options),
+            samples,
+            self._clock,
+            query.timeout_seconds,
+            name=name,
+            threads=threads,
+        )
 
     def _pipeline(self) -> Pipeline:
         settings = self._settings
@@ -166,7 +194,7 @@ class Server:
         files = load_rule_files(settings.rules.files, base, settings.rules.evaluation_interval_ms)
         around = Surroundings(
             clock=self._clock,
-            engine=self._queries,
+            engine=self._watching,
             states=self._storage.alert_states,
             sink=self._alerting,
             index=self._storage.index,
@@ -184,10 +212,12 @@ class Server:
             settings.server.hosts | {settings.server.host},
             settings.ingest_keys,
             is_loopback(settings.server.host),
+            settings.server.url.startswith("https://"),
         )
         metrics = SelfMetrics(
             VERSION,
             self._intake,
+            self._http,
             self._storage,
             self._queries,
             self._rules,
@@ -198,6 +228,7 @@ class Server:
             clock=self._clock,
             guard=Guard(access, self._clock),
             queries=self._queries,
+            panels=self._watching,
             samples=self._storage.samples,
             events=self._storage.events,
             remote_write=write_handler(self._storage, self._intake),
@@ -207,10 +238,17 @@ class Server:
             recently_resolved=lambda: views.recently_resolved(self._rules, self._clock),
             metadata=lambda: views.metadata(self._scrape),
             metrics=metrics.render,
-            readiness=lambda: Readiness(not self._waiting_for, self._waiting_for),
+            readiness=self._readiness,
             dashboard=operational(
                 dashboard.namespace, dashboard.app, dashboard.window, dashboard.refresh_seconds
             ),
             external_url=settings.server.url,
             version=VERSION,
+            stats=self._http,
         )
+
+    def _readiness(self) -> Readiness:
+        if self._waiting_for:
+            return Readiness(False, self._waiting_for)
+        fault = self._storage.ingest.health().spool_error
+        return Readiness(not fault, fault)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from vedette.kit.yamlpos import Fault, Kind, Node, Section, compose
 from vedette.notify.registry import read_receivers
 from vedette.rules.files import load_rule_files
 from vedette.rules.settings import RulesSettings, read_rules_settings
-from vedette.scrape.settings import ScrapeSettings, read_scrape_jobs
+from vedette.scrape.settings import ScrapeJob, ScrapeSettings, read_scrape_jobs
 
 DEFAULT_PORT = 9797
 
@@ -70,7 +72,7 @@ def read(text: str, file: str, faults: list[Fault]) -> Settings:
         storage=_storage(root.section("storage")),
         query=_query(root.section("query")),
         dashboard=_dashboard(root.section("dashboard")),
-        scrape=read_scrape_jobs(scrape, faults) if scrape else ScrapeSettings(),
+        scrape=_named(read_scrape_jobs(scrape, faults)) if scrape else ScrapeSettings(),
         rules=_rules(root.section("rules")),
         **_alerting(root.section("alerting"), Path(file).parent),
         ingest_keys=_ingest_keys(root.value("ingest_keys"), faults),
@@ -78,6 +80,17 @@ def read(text: str, file: str, faults: list[Fault]) -> Settings:
     )
     root.done()
     return settings
+
+
+def _named(scrape: ScrapeSettings) -> ScrapeSettings:
+    """Give the series of jobs that name an application a label that says so."""
+    jobs: list[ScrapeJob] = []
+    for job in scrape.jobs:
+        labels = dict(job.labels)
+        if job.app != ScrapeJob("", ()).app:
+            labels.setdefault("app", job.app)
+        jobs.append(replace(job, labels=tuple(sorted(labels.items()))))
+    return replace(scrape, jobs=tuple(jobs))
 
 
 def _server(section: Section | None, base: Path) -> ServerSettings:
@@ -163,7 +176,7 @@ def _dashboard(section: Section | None) -> DashboardSettings:
         window=section.text("window", "1m"),
         refresh_seconds=section.duration("refresh", 1_000, minimum=500) / 1000,
     )
-    if not settings.namespace.isidentifier():
+    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", settings.namespace):
         section.fault("namespace", "a namespace is the beginning of a metric name", "e.g. chatbot")
     section.done()
     return settings
@@ -198,6 +211,9 @@ def _ingest_keys(node: Node | None, faults: list[Fault]) -> dict[str, str]:
                     "make one with `openssl rand -hex 24`",
                 )
             )
+        elif key.text in keys:
+            message = f'"{app.text}" has the same ingest key as "{keys[key.text]}"'
+            faults.append(key.fault(message, "each application needs a key of its own"))
         else:
             keys[key.text] = app.text
     return keys

@@ -1,8 +1,12 @@
-"""The operational page of a chat application: what must be known at a glance."""
+"""The operational page of a chat application: what must be known at a glance.
+
+Serves DSH-02, DSH-12, DSH-13 and DSH-20 for the metrics that the SDK writes.
+"""
 
 from __future__ import annotations
 
 from vedette.dashboards.panels import Better, Dashboard, Panel, PanelQuery, Threshold
+from vedette.model.labels import quote
 
 
 def operational(
@@ -12,7 +16,7 @@ def operational(
 
     Thresholds are those of the streaming profile: AVL-01 to AVL-03, LAT-01, CCH-01 and CCH-02.
     """
-    build = _Builder(namespace, window)
+    build = _Builder(namespace, window, app)
     return Dashboard(
         title="Operations",
         app=app,
@@ -35,13 +39,19 @@ def operational(
 class _Builder:
     """Writes the expressions of one namespace and window."""
 
-    def __init__(self, namespace: str, window: str) -> None:
+    def __init__(self, namespace: str, window: str, app: str) -> None:
         self.ns = namespace
         self.window = window
+        self.app = (f"app={quote(app)}",) if app else ()
 
-    def rate(self, metric: str, selector: str = "", by: str = "") -> str:
+    def select(self, metric: str, *matchers: str) -> str:
+        both = ",".join((*self.app, *matchers))
+        return f"{metric}{{{both}}}" if both else metric
+
+    def rate(self, metric: str, *matchers: str, by: str = "") -> str:
         grouping = f" by ({by})" if by else ""
-        return f"sum{grouping}(rate({self.ns}_{metric}{selector}[{self.window}]))"
+        selector = self.select(f"{self.ns}_{metric}", *matchers)
+        return f"sum{grouping}(rate({selector}[{self.window}]))"
 
     def quantile(self, phi: float, metric: str) -> str:
         buckets = self.rate(f"{metric}_seconds_bucket", by="le")
@@ -55,15 +65,15 @@ class _Builder:
             "req/s",
             (
                 PanelQuery("all", self.rate("http_requests_total"), "all"),
-                PanelQuery("4xx", self.rate("http_requests_total", '{status_code=~"4.."}'), "4xx"),
-                PanelQuery("5xx", self.rate("http_requests_total", '{status_code=~"5.."}'), "5xx"),
+                PanelQuery("4xx", self.rate("http_requests_total", 'status_code=~"4.."'), "4xx"),
+                PanelQuery("5xx", self.rate("http_requests_total", 'status_code=~"5.."'), "5xx"),
             ),
         )
 
     def error_rate(self) -> Panel:
         # The client's leaving is no fault of the service: it counts neither way (AVL-01, AVL-02).
-        failed = self.rate("streams_total", '{state!~"completed|client_left"}')
-        ended = self.rate("streams_total", '{state!="client_left"}')
+        failed = self.rate("streams_total", 'state!~"completed|client_left"')
+        ended = self.rate("streams_total", 'state!="client_left"')
         return Panel(
             "error_rate",
             "Failed streams",
@@ -108,7 +118,7 @@ class _Builder:
             "Active streams",
             "Answers being streamed at this moment.",
             "count",
-            (PanelQuery("active", f"sum({self.ns}_active_streams)", "active"),),
+            (PanelQuery("active", f"sum({self.select(f'{self.ns}_active_streams')})", "active"),),
             threshold=Threshold(100, 200, 500),
             state_of="active",
         )
@@ -123,8 +133,8 @@ class _Builder:
         )
 
     def cache_hit_rate(self, cache: str, title: str, threshold: Threshold) -> Panel:
-        hits = self.rate("cache_requests_total", f'{{cache="{cache}",outcome="hit"}}')
-        every = self.rate("cache_requests_total", f'{{cache="{cache}"}}')
+        hits = self.rate("cache_requests_total", f'cache="{cache}"', 'outcome="hit"')
+        every = self.rate("cache_requests_total", f'cache="{cache}"')
         return Panel(
             f"cache_{cache}",
             title,
@@ -150,7 +160,7 @@ class _Builder:
             "Targets up",
             "Share of scrape targets that answered their latest scrape.",
             "ratio",
-            (PanelQuery("up", "avg(up)", "up"),),
+            (PanelQuery("up", f"avg({self.select('up')})", "up"),),
             threshold=Threshold(1.0, 0.999, 0.5, Better.HIGHER),
             state_of="up",
         )

@@ -32,6 +32,10 @@ class SeriesLimitError(StorageError):
     """A new series was refused because the limit of series is reached."""
 
 
+class InvalidCursorError(ValueError):
+    """A cursor is none that a page of events ended with."""
+
+
 class SeriesIndex(Protocol):
     """Numbers series densely within this process."""
 

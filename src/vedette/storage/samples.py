@@ -16,6 +16,7 @@ from vedette.storage.columns import ColumnStore
 from vedette.storage.head.events import UnflushedEvents
 from vedette.storage.head.head import Head
 from vedette.storage.ingest import FlushedRanges, IngestPipeline
+from vedette.storage.interface import InvalidCursorError
 from vedette.storage.label_tables import unite
 from vedette.storage.memory_columns import event_key, event_member
 from vedette.storage.regroup import combine, renumber
@@ -244,11 +245,11 @@ def parse_cursor(cursor: str) -> tuple[int, str]:
     """Return the (ts, id) that a page ended with; beyond all events for an empty cursor.
 
     Raises:
-        ValueError: ``cursor`` is not one.
+        InvalidCursorError: ``cursor`` is not one.
     """
     if not cursor:
         return _LAST
     ts, _, id_ = cursor.partition(":")
     if not (ts.lstrip("-").isdigit() and id_):
-        raise ValueError(f'not a cursor: "{cursor}"; take it from the page before')
+        raise InvalidCursorError(f'not a cursor: "{cursor}"; take it from the page before')
     return int(ts), id_

@@ -21,13 +21,16 @@ from vedette.web.errors import ApiError
 from vedette.web.http import (
     ASGIApp,
     ClientGoneError,
+    Message,
     Receive,
     Response,
     Scope,
     Send,
+    declared_length,
     headers_of,
     read_body,
     respond,
+    without_body,
 )
 from vedette.web.live import LiveHub
 from vedette.web.pages import pages_router
@@ -36,8 +39,24 @@ from vedette.web.services import IntakeHandler, Services
 log = logging.getLogger(__name__)
 
 INTAKE_LIMIT = 64 << 20
+INTAKE_BUDGET = 192 << 20
 _EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
 _POLICY_VIOLATION = 1008
+
+
+class Answer:
+    """A ``send`` that remembers whether the answer has begun."""
+
+    __slots__ = ("_send", "begun")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        """Send one message."""
+        self.begun = True
+        await self._send(message)
 
 
 class WebApp:
@@ -47,27 +66,40 @@ class WebApp:
         self._services = services
         self.live = LiveHub(services)
         self._prometheus = PrometheusApi(services)
-        self._compressed_prometheus: ASGIApp = GZipMiddleware(self._prometheus, 1024, 1)
+        self._intake_bytes = 0
         self._router: ASGIApp = GZipMiddleware(router(services), 1024, 6)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
         if scope["type"] == "lifespan":
             return
+        if scope.get("method") == "HEAD":
+            scope, send = {**scope, "method": "GET"}, without_body(send)
+        await self._serve(scope, receive, Answer(send))
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Answer) -> None:
         try:
             caller = self._services.guard.admit(scope)
             await self._dispatch(scope, receive, send, caller)
         except ClientGoneError:
             return
         except ApiError as error:
+            self._services.stats.rejected[error.code] += 1
             await self._refuse(scope, receive, send, error)
+        # The last resort: a defect in one endpoint becomes an answer, a log entry and a count.
+        except Exception:
+            log.exception("a defect while answering %s", scope["path"])
+            self._services.stats.failed += 1
+            if not send.begun:
+                defect = ApiError(500, "internal", "a defect of the server", "its log says more")
+                await self._refuse(scope, receive, send, defect)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
         path = scope["path"]
         if scope["type"] == "websocket":
             await self.live.serve(receive, send)
         elif self._prometheus.serves(path):
-            await self._compressed_prometheus(scope, receive, send)
+            await self._prometheus(scope, receive, send)
         elif path == "/api/v1/write":
             await self._intake(self._services.remote_write, scope, receive, send, caller)
         elif path == "/api/events" and scope["method"] == "POST":
@@ -82,10 +114,19 @@ class WebApp:
         self, handler: IntakeHandler, scope: Scope, receive: Receive, send: Send, caller: Caller
     ) -> None:
         headers = headers_of(scope)
-        body = await read_body(receive, INTAKE_LIMIT)
+        size = declared_length(scope, INTAKE_LIMIT)
+        if self._intake_bytes + size > INTAKE_BUDGET:
+            error = ApiError(503, "overloaded", "too many bodies are being received", "come again")
+            error.retry_after = 1.0
+            raise error
         client = scope.get("client") or ("", 0)
         app = caller.app or headers.get("x-vedette-app", "")
-        said = await handler(body, headers, f"{app}@{client[0]}:{client[1]}", app or "default")
+        self._intake_bytes += size
+        try:
+            body = await read_body(receive, INTAKE_LIMIT)
+            said = await handler(body, headers, f"{app}@{client[0]}:{client[1]}", app or "default")
+        finally:
+            self._intake_bytes -= size
         retry = ((b"retry-after", str(int(said.retry_after) or 1).encode()),)
         extra = retry if said.retry_after else ()
         await respond(send, Response(said.status, said.body, said.content_type, extra))

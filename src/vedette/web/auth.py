@@ -104,12 +104,14 @@ class AccessSettings:
         hosts: host names under which the server may be addressed, besides loopback's.
         ingest_keys: from key to application; empty: ingest from loopback needs no key.
         loopback_only: whether the server listens on loopback only; then reads are open.
+        secure_cookie: whether browsers reach the server by https only.
     """
 
     admin_token: str = field(repr=False)
     hosts: frozenset[str] = frozenset()
     ingest_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     loopback_only: bool = True
+    secure_cookie: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,8 @@ class Guard:
         text = f"{expires}.{secrets.token_urlsafe(16)}"
         value = f"{text}.{self._sign(text)}"
         age = SESSION_MS // 1000
-        return f"{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}"
+        secure = "; Secure" if self._settings.secure_cookie else ""
+        return f"{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}"
 
     def _check_origin(self, headers: Mapping[str, str]) -> None:
         if not self._known_host(headers.get("host", "")):
@@ -176,15 +179,17 @@ class Guard:
                 "add the name under server.hosts in vedette.yml",
             )
         origin = headers.get("origin")
-        if origin is not None and not self._known_host(origin.partition("://")[2]):
+        if origin is not None and not self._own_origin(origin, headers["host"]):
             raise ApiError(403, "foreign_origin", "requests from other sites are refused")
 
     def _known_host(self, netloc: str) -> bool:
-        try:
-            name = urlsplit(f"//{netloc}").hostname or ""
-        except ValueError:
-            return False
+        name = _host_name(netloc)
         return name in _LOOPBACK or name in self._settings.hosts
+
+    def _own_origin(self, origin: str, host: str) -> bool:
+        # Another port of loopback is another program: its pages are as foreign as any.
+        netloc = origin.partition("://")[2].lower()
+        return netloc == host.lower() or _host_name(netloc) in self._settings.hosts
 
     def _caller(self, headers: Mapping[str, str]) -> Caller:
         scheme, _, credential = headers.get("authorization", "").partition(" ")
@@ -204,7 +209,7 @@ class Guard:
             return False
         text, _, signature = (morsel.value if morsel else "").rpartition(".")
         expires = text.partition(".")[0]
-        valid = hmac.compare_digest(signature, self._sign(text))
+        valid = hmac.compare_digest(signature.encode(), self._sign(text).encode())
         return valid and expires.isdecimal() and int(expires) > self._clock.now_ms()
 
     def _sign(self, text: str) -> str:
@@ -220,6 +225,13 @@ class Guard:
         if right is Right.INGEST:
             return bool(caller.app) or (settings.loopback_only and not settings.ingest_keys)
         return False
+
+
+def _host_name(netloc: str) -> str:
+    try:
+        return urlsplit(f"//{netloc}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _digest(secret: str) -> bytes:

@@ -6,6 +6,7 @@ a framework's route costs several times what their own work does.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -23,6 +24,7 @@ JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
 
 FORM_LIMIT = 1 << 20
+BODY_SECONDS = 30.0
 
 
 class ClientGoneError(Exception):
@@ -48,9 +50,18 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     """Return the request body.
 
     Raises:
-        ApiError: 413, it is longer than ``limit`` bytes.
+        ApiError: 413, it is longer than ``limit`` bytes; 408, it did not come within 30 s.
         ClientGoneError: the client left.
     """
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read_all(receive, limit)
+    except TimeoutError:
+        hint = "send smaller batches, or faster"
+        raise ApiError(408, "too_slow", "the request body did not come in time", hint) from None
+
+
+async def _read_all(receive: Receive, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -82,6 +93,31 @@ async def parameters(scope: Scope, receive: Receive) -> dict[str, list[str]]:
     for name, value in pairs:
         found.setdefault(name, []).append(value)
     return found
+
+
+def declared_length(scope: Scope, limit: int) -> int:
+    """Return the Content-Length, or ``limit`` where the request has none.
+
+    Raises:
+        ApiError: 413, it is longer than ``limit`` bytes.
+    """
+    text = headers_of(scope).get("content-length", "")
+    length = int(text) if text.isdecimal() else limit
+    if length > limit:
+        hint = "send smaller batches"
+        raise ApiError(413, "too_large", f"the request body is longer than {limit} bytes", hint)
+    return length
+
+
+def without_body(send: Send) -> Send:
+    """Return a ``send`` for the answer to a HEAD request."""
+
+    async def bare(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return bare
 
 
 async def respond(send: Send, response: Response) -> None:

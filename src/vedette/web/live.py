@@ -133,9 +133,13 @@ class LiveHub:
 
     async def _points(self, expr: str, now: int) -> list[Point]:
         try:
-            result = await self._services.queries.instant(expr, now)
+            result = await self._services.panels.instant(expr, now)
         except (QueryError, StorageError) as error:
             log.warning("panel query failed: %s: %s", expr, error)
+            return []
+        # A defect in one panel must not take the live stream, and with it the server, down.
+        except Exception:
+            log.exception("panel query failed by a defect: %s", expr)
             return []
         return points(result)
 

@@ -54,6 +54,13 @@ def answer(result: QueryResult, *, range_query: bool) -> bytes:
     return head + _annotations(result.annotations) + b"}"
 
 
+def size(result: QueryResult) -> int:
+    """Return how many points a result has at most."""
+    if isinstance(result, SamplesResult):
+        return sum(len(ts) for _, ts, _ in result.series)
+    return 1 if isinstance(result, StringResult) else result.values.size
+
+
 def success(data: object) -> bytes:
     """Return the body of any other successful answer of the Prometheus API."""
     return orjson.dumps({"status": "success", "data": data}, option=orjson.OPT_NON_STR_KEYS)

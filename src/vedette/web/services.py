@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from vedette.dashboards.panels import Dashboard
@@ -121,13 +122,26 @@ class Readiness:
     detail: str = ""
 
 
+@dataclass(slots=True)
+class HttpStats:
+    """Requests that were refused before a room saw them, by reason; and answers that failed."""
+
+    rejected: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that the web room needs; the callables are cheap snapshots."""
+    """Everything that the web room needs; the callables are cheap snapshots.
+
+    ``panels`` answers for the live page, apart from ``queries``, so that nobody's slow query makes
+    it wait.
+    """
 
     clock: Clock
     guard: Guard
     queries: QueryService
+    panels: QueryService
     samples: Samples
     events: Events
     remote_write: IntakeHandler
@@ -141,3 +155,4 @@ class Services:
     dashboard: Dashboard
     external_url: str
     version: str
+    stats: HttpStats = field(default_factory=HttpStats)

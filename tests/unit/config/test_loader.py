@@ -24,7 +24,7 @@ def test_every_key_is_read() -> None:
     assert settings.query.prometheus_2_windows
     assert settings.dashboard.namespace == "shop"
     assert settings.ingest_keys == {"0123456789abcdef0123": "shop-chat"}
-    assert dict(settings.scrape.jobs[0].labels) == {"region": "paris-été"}
+    assert dict(settings.scrape.jobs[0].labels) == {"app": "shop-chat", "region": "paris-été"}
     assert settings.alerting.route.receiver == "ops"
     assert [receiver.name for receiver in settings.receivers] == ["ops", "quiet"]
 

@@ -47,8 +47,9 @@ def test_higher_is_better(value: float, state: KpiState) -> None:
 
 def test_every_expression_of_the_page_is_promql() -> None:
     """Each panel's query can be parsed, whatever namespace and window."""
-    for namespace, window in (("chatbot", "1m"), ("shop", "30s")):
-        for panel in operational(namespace, window=window).panels:
+    for namespace, window, app in (("chatbot", "1m", ""), ("shop", "30s", 'a "shop"')):
+        for panel in operational(namespace, app, window=window).panels:
             for query in panel.queries:
                 parse(query.expr)
+                assert (r'app="a \"shop\""' in query.expr) == bool(app)
             assert panel.state_of is None or panel.state_of in {q.id for q in panel.queries}

@@ -102,6 +102,7 @@ def fake_services(queries: FakeQueries | None = None, **changes: Any) -> Service
         clock=clock,
         guard=Guard(AccessSettings(TOKEN), clock),
         queries=queries or FakeQueries(),
+        panels=queries or FakeQueries(),
         samples=store,
         events=store,
         remote_write=accept,

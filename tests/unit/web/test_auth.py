@@ -33,10 +33,22 @@ async def test_foreign_origins_are_refused_even_for_reads(origin: str) -> None:
 
 
 async def test_own_origin_is_admitted() -> None:
-    """The server's own page may ask."""
+    """The server's own page may ask; a page on another port of this machine may not."""
     async with client() as http:
-        answer = await http.get("/metrics", headers={"origin": "http://localhost:9797"})
-    assert answer.status_code == 200
+        own = await http.get("/metrics", headers={"origin": "http://127.0.0.1:9797"})
+        other = await http.get("/metrics", headers={"origin": "http://127.0.0.1:3000"})
+    assert (own.status_code, other.status_code) == (200, 403)
+
+
+@pytest.mark.parametrize("cookie", ["vedette_session=a.é", 'vedette_session="', "vedette_session="])
+async def test_odd_cookies_are_no_session(value: str) -> None:
+    """Whatever stands in the cookie, it is a 401 and no defect."""
+    guard = Guard(AccessSettings(TOKEN, frozenset({"mon"}), loopback_only=False), FakeClock())
+    async with client(fake_services(guard=guard), host="mon") as http:
+        answer = await http.get(
+            "/metrics", headers={"cookie": f"vedette_session={value}".encode("latin-1")}
+        )
+    assert answer.status_code == 401
 
 
 async def test_beyond_loopback_reads_need_the_token() -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.unit.web.support import FakeQueries, FakeStore, client, fake_services, vector
 from vedette.model.events import Event
 from vedette.model.labels import Labels
 from vedette.model.results import ScalarResult
+from vedette.storage.interface import InvalidCursorError
 from vedette.web.asgi import WebApp
 from vedette.web.live import MAILBOX, Viewer, health, kpi_state, points
 from vedette.web.pages import BuiltFiles
@@ -196,3 +198,63 @@ def test_a_page_built_anew_is_served_without_a_restart(tmp_path: Path) -> None:
     os.utime(index, ns=(1, 1))
     assert files.get("assets/new.js") == tmp_path / "assets" / "new.js"
     assert files.get("../secret") is None
+
+
+async def test_a_defect_is_a_counted_500() -> None:
+    """An exception that nobody foresaw becomes an answer, and the server goes on."""
+
+    def broken() -> bytes:
+        raise ZeroDivisionError
+
+    services = fake_services(metrics=broken)
+    async with client(services) as http:
+        answer = await http.get("/metrics")
+        assert answer.status_code == 500
+        assert answer.json()["error"]["code"] == "internal"
+        assert (await http.get("/-/healthy")).status_code == 200
+    assert services.stats.failed == 1
+
+
+async def test_refusals_are_counted_by_reason() -> None:
+    """What the guard turns away shows in the server's own metrics."""
+    services = fake_services()
+    async with client(services) as http:
+        await http.get("/nothing")
+        await http.get("/metrics", headers={"host": "evil.example"})
+        await http.post("/api/v1/write", content=b"x", headers={"content-length": "99999999999"})
+    assert services.stats.rejected == {"not_found": 1, "foreign_host": 1, "too_large": 1}
+
+
+async def test_head_is_get_without_a_body() -> None:
+    """Monitors ask with HEAD."""
+    async with client() as http:
+        answer = await http.head("/-/healthy")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/label/U___ffffff_/values",
+        "/api/v1/rules?type=foo",
+        "/api/v1/metadata?limit=x",
+        "/api/v1/query?query=up&timeout=-1",
+        "/api/events?cursor=x",
+        "/api/v1/query?query=up&time=1e308",
+        "/api/v1/labels?limit=-1",
+    ],
+)
+async def test_odd_parameters_are_no_defects(path: str) -> None:
+    """Parameters that make no sense are answered with 400, or harmlessly."""
+    services = fake_services(events=BadCursorEvents())
+    async with client(services) as http:
+        answer = await http.get(path)
+    assert answer.status_code in (200, 400)
+    assert services.stats.failed == 0
+
+
+class BadCursorEvents(FakeStore):
+    """Knows no cursor."""
+
+    def find(self, **_asked: Any) -> tuple[list[Event], str]:  # type: ignore[override]  # takes anything
+        raise InvalidCursorError("not a cursor")

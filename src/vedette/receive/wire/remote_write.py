@@ -52,6 +52,7 @@ class WriteLimits:
     Attributes:
         body_bytes: after decompression.
         series, samples: in one request.
+        strays: fields that the protocol does not know; senders of a later one have a few.
         labels: per series.
         name_length, value_length: characters of a label name and of a label value.
     """
@@ -59,6 +60,7 @@ class WriteLimits:
     body_bytes: int = 64 * 1024 * 1024
     series: int = 250_000
     samples: int = 1_000_000
+    strays: int = 100_000
     labels: int = 64
     name_length: int = 1024
     value_length: int = 8192
@@ -305,16 +307,17 @@ class _Decoder:
         self._values: list[float] = []
         self._metadata: list[WrittenMetadata] = []
         self._exemplars = 0
+        self._strays = 0
 
     def decode(self) -> WriteRequest:
         data = self._data
         for number, kind, _, begin, end in fields(data, 0, len(data)):
-            if kind != BYTES:
-                continue
-            if number == 1:
+            if number == 1 and kind == BYTES:
                 self._take_series(begin, end)
-            elif number == 3:
+            elif number == 3 and kind == BYTES:
                 self._metadata.append(_metadata(data, begin, end))
+            else:
+                self._stray()
         counts = np.array([samples for _, _, samples in self._series], np.int64)
         refs = np.repeat(self._numbering.refs(self._series), counts)
         ts = np.array(self._ts, np.int64)
@@ -335,9 +338,9 @@ class _Decoder:
         labels: list[bytes] = []
         samples = 0
         for number, kind, start, content, stop in fields(data, begin, end):
-            if kind != BYTES:
-                continue
-            if number == 1:
+            if kind != BYTES or number > 4:
+                self._stray()
+            elif number == 1:
                 labels.append(data[start:stop])
             elif number == 2:
                 samples += 1
@@ -354,6 +357,11 @@ class _Decoder:
         if len(self._ts) > self._limits.samples:
             raise _too_many("samples", self._limits.samples)
 
+    def _stray(self) -> None:
+        self._strays += 1
+        if self._strays > self._limits.strays:
+            raise _too_many("unknown fields", self._limits.strays)
+
     def _take_sample(self, begin: int, end: int) -> None:
         data, value, ts = self._data, 0.0, 0
         for number, kind, _, content, _ in fields(data, begin, end):
@@ -361,6 +369,8 @@ class _Decoder:
                 (value,) = _DOUBLE.unpack_from(data, content)
             elif number == 2 and kind == VARINT:
                 ts = signed(varint(data, content, end)[0])
+            else:
+                self._stray()
         self._ts.append(ts)
         self._values.append(value)
 

@@ -10,6 +10,8 @@ from fastapi.responses import Response
 
 from vedette.dashboards.panels import Panel, PanelQuery, Threshold
 from vedette.kit.clock import iso
+from vedette.storage.interface import InvalidCursorError
+from vedette.web.errors import ApiError
 from vedette.web.http import JSON
 from vedette.web.services import Services
 
@@ -34,11 +36,14 @@ def events_router(services: Services) -> APIRouter:
         cursor: Text = "",
     ) -> Response:
         """Return stored events, newest first; ``next`` is the cursor of the following page."""
-        found, following = await services.queries.blocking(
-            lambda: services.events.find(
-                app=app, type=type, since=since, until=until, limit=limit, cursor=cursor
+        try:
+            found, following = await services.queries.blocking(
+                lambda: services.events.find(
+                    app=app, type=type, since=since, until=until, limit=limit, cursor=cursor
+                )
             )
-        )
+        except InvalidCursorError as error:
+            raise ApiError(400, "bad_parameter", f"cursor: {error}") from None
         rows = [
             {
                 "id": event.id,

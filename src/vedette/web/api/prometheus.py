@@ -10,8 +10,11 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
+import cramjam
+
 from vedette.kit.duration import parse_duration
 from vedette.model.matchers import Matcher
+from vedette.model.results import QueryResult
 from vedette.query.errors import QueryError
 from vedette.query.promql.ast import VectorSelector
 from vedette.query.promql.parser import PromQLSyntaxError, parse
@@ -19,10 +22,21 @@ from vedette.storage.interface import StorageError
 from vedette.web import render
 from vedette.web.api import status
 from vedette.web.errors import ApiError, as_api_error, retry_header
-from vedette.web.http import Receive, Response, Scope, Send, parameters, respond
+from vedette.web.http import (
+    Receive,
+    Response,
+    Scope,
+    Send,
+    headers_of,
+    parameters,
+    respond,
+)
 from vedette.web.services import Services
 
 MAX_POINTS = 11_000
+MAX_RESULT_POINTS = 5_000_000
+_INLINE_POINTS = 2_000
+_WORTH_COMPRESSING = 1_024
 _STATUS = {"bad_data": 400, "execution": 422, "timeout": 503, "canceled": 499, "internal": 500}
 _MIN_MS, _MAX_MS = -(1 << 53), 1 << 53
 
@@ -57,7 +71,10 @@ class PrometheusApi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        await respond(send, await self._answer(scope, await parameters(scope, receive)))
+        answer = await self._answer(scope, await parameters(scope, receive))
+        if len(answer.body) >= _WORTH_COMPRESSING and accepts_gzip(scope):
+            answer = await self._services.queries.blocking(lambda: compressed(answer))
+        await respond(send, answer)
 
     async def _answer(self, scope: Scope, params: Params) -> Response:
         handler = self._routes.get(scope["path"])
@@ -67,8 +84,13 @@ class PrometheusApi:
                 body = await self._label_values(name, params)
             else:
                 body = await handler(params)
-        except (BadParameterError, PromQLSyntaxError) as error:
+        except BadParameterError as error:
+            self._services.stats.rejected["bad_parameter"] += 1
             return Response(400, render.failure("bad_data", str(error)))
+        except PromQLSyntaxError as error:
+            name = "match[]" if handler is None or "match[]" in params else "query"
+            text = f'invalid parameter "{name}": {error}'
+            return Response(400, render.failure("bad_data", text))
         except QueryError as error:
             code = _STATUS.get(error.kind, 422)
             return Response(code, render.failure(error.kind, str(error)))
@@ -88,7 +110,7 @@ class PrometheusApi:
             timeout=span(params, "timeout") / 1000,
             lookback=span(params, "lookback_delta"),
         )
-        return render.answer(result, range_query=False)
+        return await self._rendered(result, range_query=False)
 
     async def _query_range(self, params: Params) -> bytes:
         query = required(params, "query")
@@ -116,7 +138,21 @@ class PrometheusApi:
             timeout=span(params, "timeout") / 1000,
             lookback=span(params, "lookback_delta"),
         )
-        return render.answer(result, range_query=True)
+        return await self._rendered(result, range_query=True)
+
+    async def _rendered(self, result: QueryResult, *, range_query: bool) -> bytes:
+        points = render.size(result)
+        if points > MAX_RESULT_POINTS:
+            raise QueryError(
+                "execution",
+                f"the result has {points:,} points, more than {MAX_RESULT_POINTS:,}; "
+                "aggregate it, raise the step, or narrow the range",
+            )
+        if points <= _INLINE_POINTS:
+            return render.answer(result, range_query=range_query)
+        return await self._services.queries.blocking(
+            lambda: render.answer(result, range_query=range_query)
+        )
 
     async def _series(self, params: Params) -> bytes:
         if not params.get("match[]"):
@@ -125,7 +161,9 @@ class PrometheusApi:
         found = await self._services.queries.blocking(
             lambda: self._services.samples.series(selectors(params), start, end, limit(params))
         )
-        return render.success([labels.as_dict() for labels in found])
+        return await self._services.queries.blocking(
+            lambda: render.success([labels.as_dict() for labels in found])
+        )
 
     async def _labels(self, params: Params) -> bytes:
         start, end = self._window(params)
@@ -202,6 +240,8 @@ def span(params: Params, name: str, *, needed: bool = False) -> int:
             raise BadParameterError(f'invalid parameter "{name}": {error}') from error
     if not math.isfinite(value) or abs(value) > _MAX_MS / 1000:
         raise BadParameterError(f'invalid parameter "{name}": {text!r} is out of range')
+    if value < 0 and not needed:
+        raise BadParameterError(f'invalid parameter "{name}": {text!r} is less than zero')
     return round(value * 1000)
 
 
@@ -235,4 +275,21 @@ def unescape_label(name: str) -> str:
     if not name.startswith("U__"):
         return name
     plain = name[3:].replace("__", "\x00")
-    return _ESCAPED.sub(lambda m: chr(int(m.group(1), 16)), plain).replace("\x00", "_")
+    return _ESCAPED.sub(_unescaped, plain).replace("\x00", "_")
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    code = int(match.group(1), 16)
+    return chr(code) if code <= 0x10FFFF and not 0xD800 <= code <= 0xDFFF else match.group()
+
+
+def accepts_gzip(scope: Scope) -> bool:
+    """Return whether the client takes gzip."""
+    return "gzip" in headers_of(scope).get("accept-encoding", "")
+
+
+def compressed(answer: Response) -> Response:
+    """Return the answer in gzip; quick rather than small, as it travels on the same machine."""
+    body = bytes(cramjam.gzip.compress(answer.body, level=1))
+    extra = ((b"content-encoding", b"gzip"), (b"vary", b"accept-encoding"))
+    return Response(answer.status, body, answer.content_type, (*answer.headers, *extra))

@@ -9,6 +9,7 @@ from vedette.kit.clock import iso
 from vedette.kit.duration import format_duration
 from vedette.model.alerts import AlertInstance, AlertState
 from vedette.web import render
+from vedette.web.errors import ApiError
 from vedette.web.services import GroupView, RuleView, Services, TargetView
 
 Params = Mapping[str, Sequence[str]]
@@ -49,6 +50,8 @@ class StatusApi:
     async def rules(self, params: Params) -> bytes:
         """Return rule groups; ``type=alert`` or ``record`` narrows them."""
         kind = params.get("type", [""])[0]
+        if kind not in ("", "alert", "record"):
+            raise ApiError(400, "bad_data", 'invalid parameter "type": neither alert nor record')
         groups = [_group(group, kind) for group in self._services.groups()]
         return render.success({"groups": groups})
 
@@ -79,7 +82,9 @@ class StatusApi:
 
 def _count(params: Params, name: str) -> int:
     text = params.get(name, ["0"])[0]
-    return int(text) if text.isdecimal() else 0
+    if not text.isdecimal():
+        raise ApiError(400, "bad_data", f'invalid parameter "{name}": not a whole number')
+    return int(text)
 
 
 def _time(ms: int) -> str:

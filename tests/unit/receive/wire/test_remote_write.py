@@ -334,3 +334,12 @@ def test_a_sender_without_order_costs_no_memory() -> None:
         request = run(b"".join(round_of([1.0] * 30, NOW + turn, names)), cache, index)
         assert np.unique(request.refs).size == 30
     assert cache.ring.size < 100_000
+
+
+def test_a_body_of_unknown_fields_is_refused_early() -> None:
+    """Unknown fields are skipped, but not by the million: that would hold up everybody."""
+    index, limits = Index(), WriteLimits(strays=10)
+    few = b"\x50\x01" * 10
+    assert len(decode(few, SenderCache(), index, limits).refs) == 0
+    with pytest.raises(TooLargeError, match="unknown fields"):
+        decode(few + b"\x50\x01", SenderCache(), index, limits)
