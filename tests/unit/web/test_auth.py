@@ -40,7 +40,7 @@ async def test_own_origin_is_admitted() -> None:
     assert (own.status_code, other.status_code) == (200, 403)
 
 
-@pytest.mark.parametrize("cookie", ["vedette_session=a.é", 'vedette_session="', "vedette_session="])
+@pytest.mark.parametrize("value", ["a.é", '"', "", "1.2.3"])
 async def test_odd_cookies_are_no_session(value: str) -> None:
     """Whatever stands in the cookie, it is a 401 and no defect."""
     guard = Guard(AccessSettings(TOKEN, frozenset({"mon"}), loopback_only=False), FakeClock())
