@@ -24,19 +24,20 @@ class Reason(StrEnum):
     UNCHANGED = "unchanged"
     END_NOT_TOLD = "end_not_told"
     CLOCK_SET_BACK = "clock_set_back"
+    REMEMBERED = "remembered"
 
 
 _SENT = frozenset(
     {Reason.FIRST, Reason.NEW_FIRING, Reason.SOME_RESOLVED, Reason.ALL_RESOLVED, Reason.REPEAT}
 )
-_RECORDED = _SENT | {Reason.END_NOT_TOLD, Reason.CLOCK_SET_BACK}
+_RECORDED = _SENT | {Reason.END_NOT_TOLD, Reason.CLOCK_SET_BACK, Reason.REMEMBERED}
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What to do about one integration of one group.
 
-    ``resolved`` are those resolved alerts that may be told: their firing was told before.
+    ``resolved`` are those ended alerts that are told: their firing was told, their end was not.
     """
 
     reason: Reason
@@ -56,35 +57,47 @@ class Decision:
 def decide(
     entry: LogEntry | None,
     firing: frozenset[bytes],
-    resolved: frozenset[bytes],
+    muted: frozenset[bytes],
+    ended: frozenset[bytes],
     now_ms: int,
     repeat_interval_ms: int,
     send_resolved: bool = True,
-    ended_muted: frozenset[bytes] = frozenset(),
 ) -> Decision:
-    """Return whether the alerts ``firing`` and ``resolved`` need a notification after ``entry``.
+    """Return whether a group needs a notification after ``entry``.
 
-    ``needsUpdate`` of Alertmanager, with two differences: the end of an alert is told only where
-    its beginning was; and an end that is not told (``ended_muted``, or ``send_resolved`` off) is
-    noted, so that the alert is told when it fires anew, however soon.
+    ``firing`` are its alerts that fire and may be told, ``muted`` those that fire and may not,
+    ``ended`` all that have resolved, whether muted or not.
+
+    ``needsUpdate`` of Alertmanager, with one promise more: who was told of an alert is told of its
+    end, once. So an end is told though the alert is muted, where its beginning was told, and only
+    there; and an end that is not told (``send_resolved`` off) is noted, so that the alert is told
+    when it fires anew, however soon.
     """
-    if entry is None or entry.expires_at <= now_ms:
+    if entry is None:
         return Decision(Reason.FIRST if firing else Reason.NOTHING_TOLD)
-    told = resolved & (entry.firing | entry.resolved) if send_resolved else frozenset()
+    over = entry.firing & ended
+    told = over if send_resolved else frozenset()
+    if firing and entry.expires_at <= now_ms:
+        return Decision(Reason.FIRST, told)
     if not firing <= entry.firing:
         return Decision(Reason.NEW_FIRING, told)
-    if told & entry.firing:
-        return Decision(Reason.SOME_RESOLVED if firing else Reason.ALL_RESOLVED, told)
-    if entry.firing & (resolved | ended_muted):
-        return Decision(Reason.END_NOT_TOLD)
+    if over:
+        some = Reason.SOME_RESOLVED if entry.firing - over else Reason.ALL_RESOLVED
+        return Decision(some if told else Reason.END_NOT_TOLD, told)
     if not firing:
-        return Decision(Reason.NOTHING_TOLD)
-    if entry.sent_at > now_ms:
+        # No reminder renews the entry of what is muted; without it the end could not be told.
+        ageing = entry.expires_at - now_ms <= repeat_interval_ms
+        return Decision(
+            Reason.REMEMBERED if entry.firing & muted and ageing else Reason.NOTHING_TOLD
+        )
+    return Decision(_while_nothing_changes(entry.sent_at, now_ms, repeat_interval_ms))
+
+
+def _while_nothing_changes(sent_at: int, now_ms: int, repeat_interval_ms: int) -> Reason:
+    if sent_at > now_ms:
         # No duplicate, but the next reminder is counted from the clock as it stands now.
-        return Decision(Reason.CLOCK_SET_BACK)
-    if now_ms - entry.sent_at >= repeat_interval_ms:
-        return Decision(Reason.REPEAT, told)
-    return Decision(Reason.UNCHANGED)
+        return Reason.CLOCK_SET_BACK
+    return Reason.REPEAT if now_ms - sent_at >= repeat_interval_ms else Reason.UNCHANGED
 
 
 def next_entry(
@@ -92,14 +105,18 @@ def next_entry(
     decision: Decision,
     blank: LogEntry,
     firing: frozenset[bytes],
+    muted: frozenset[bytes],
     ended: frozenset[bytes],
 ) -> LogEntry:
     """Return the entry to record after ``decision`` was acted on.
 
-    ``blank`` has receiver, key and the times of now; ``ended`` are all alerts that have resolved.
+    ``blank`` has receiver, key and the times of now; ``firing``, ``muted`` and ``ended`` are those
+    of :func:`decide`. What was told before and is muted now stays in the entry until it ends.
     """
-    if decision.send or old is None:
+    if old is None:
         return replace(blank, firing=firing, resolved=decision.resolved)
+    if decision.send:
+        return replace(blank, firing=firing | (old.firing & muted), resolved=decision.resolved)
     sent_at = blank.sent_at if decision.reason is Reason.CLOCK_SET_BACK else old.sent_at
     return replace(blank, firing=old.firing - ended, resolved=old.resolved, sent_at=sent_at)
 

@@ -45,6 +45,10 @@ _GRACE_SECONDS = 2.0
 _id = lru_cache(maxsize=65_536)(alert_id)
 
 
+def _ids(alerts: Iterable[Alert]) -> frozenset[bytes]:
+    return frozenset(_id(one.labels) for one in alerts)
+
+
 async def in_thread(function: Callable[[], T], /) -> T:
     """Run a blocking call in a thread of the event loop's pool."""
     return await asyncio.to_thread(function)
@@ -87,18 +91,16 @@ class GroupView:
 
 @dataclass(frozen=True, slots=True)
 class _Flush:
-    """What one flush of a group holds."""
+    """What one flush of a group holds: what fires and may be told, fires muted, and has ended.
+
+    An end is muted by nothing: who was told that the alert fires waits for it.
+    """
 
     group: Group
     now_ms: int
-    all: tuple[Alert, ...]
-    audible: tuple[Alert, ...]
-
-    def ids(self, *, resolved: bool) -> frozenset[bytes]:
-        return frozenset(_id(one.labels) for one in self.audible if one.resolved is resolved)
-
-    def ended(self) -> frozenset[bytes]:
-        return frozenset(_id(one.labels) for one in self.all if one.resolved)
+    firing: tuple[Alert, ...]
+    muted: tuple[Alert, ...]
+    ended: tuple[Alert, ...]
 
 
 class Pipeline:
@@ -252,10 +254,7 @@ class Pipeline:
         everything = tuple(sorted(group.alerts.values(), key=lambda one: one.labels.pairs))
         group.verdicts = self._verdicts(group, everything, now)
         self.counters.verdicts.update(verdict.mute for verdict in group.verdicts.values())
-        audible = tuple(
-            one for one in everything if group.verdicts[one.labels].mute is Mute.AUDIBLE
-        )
-        flush = _Flush(group, now, everything, audible)
+        flush = _split(group, everything, now)
         receivers = self._integrations.get(group.destination.route.receiver, ())
         outcomes = await asyncio.gather(*(self._tell(flush, each) for each in receivers))
         group.outcomes = dict(zip((each.key for each in receivers), outcomes, strict=True))
@@ -302,12 +301,12 @@ class Pipeline:
     def _dedup(self, flush: _Flush, integration: Integration, entry: LogEntry | None) -> Decision:
         decision = decide(
             entry,
-            firing=flush.ids(resolved=False),
-            resolved=flush.ids(resolved=True),
+            firing=_ids(flush.firing),
+            muted=_ids(flush.muted),
+            ended=_ids(flush.ended),
             now_ms=flush.now_ms,
             repeat_interval_ms=flush.group.destination.route.repeat_interval_ms,
             send_resolved=integration.send_resolved,
-            ended_muted=flush.ended(),
         )
         self.counters.decisions[integration.key, decision.reason.value] += 1
         return decision
@@ -318,19 +317,18 @@ class Pipeline:
         if not decision.send:
             return None
         destination = flush.group.destination
-        firing = [one for one in flush.audible if not one.resolved]
-        told = [one for one in flush.all if one.resolved and _id(one.labels) in decision.resolved]
+        told = [one for one in flush.ended if _id(one.labels) in decision.resolved]
         notification = Notification(
             receiver=destination.route.receiver,
             group_key=destination.key,
             group_labels=destination.group_labels,
-            alerts=(*firing, *told),
+            alerts=(*flush.firing, *told),
             external_url=self._external_url,
             idempotency_key=idempotency_key(
                 entry,
                 integration.key,
                 destination.log_key,
-                flush.ids(resolved=False),
+                _ids(flush.firing),
                 decision.resolved,
             ),
             at=flush.now_ms,
@@ -353,7 +351,8 @@ class Pipeline:
         keep = max(self._settings.retention_ms, 2 * route.repeat_interval_ms)
         now = flush.now_ms
         blank = LogEntry(*place, frozenset(), frozenset(), now, now + keep)
-        new = next_entry(entry, decision, blank, flush.ids(resolved=False), flush.ended())
+        firing, muted, ended = _ids(flush.firing), _ids(flush.muted), _ids(flush.ended)
+        new = next_entry(entry, decision, blank, firing, muted, ended)
         self._entries[place] = new
         try:
             await self._offload(lambda: self._log.put(new))
@@ -399,6 +398,18 @@ class Pipeline:
             )
             for group in self._groups
         )
+
+
+def _split(group: Group, alerts: Sequence[Alert], now: int) -> _Flush:
+    alive = [one for one in alerts if not one.resolved]
+    audible = {labels for labels, one in group.verdicts.items() if one.mute is Mute.AUDIBLE}
+    return _Flush(
+        group,
+        now,
+        firing=tuple(one for one in alive if one.labels in audible),
+        muted=tuple(one for one in alive if one.labels not in audible),
+        ended=tuple(one for one in alerts if one.resolved),
+    )
 
 
 def _with_verdicts(group: Group) -> tuple[tuple[Alert, Verdict | None], ...]:

@@ -46,6 +46,8 @@ def entry(firing: frozenset[bytes], resolved: frozenset[bytes] = frozenset()) ->
         ({A}, {A}, set(), HOUR - 1, True, Reason.UNCHANGED),
         ({A}, {A}, set(), -1, True, Reason.CLOCK_SET_BACK),
         ({A}, {A}, set(), 100 * HOUR, True, Reason.FIRST),
+        ({A}, set(), {A}, 100 * HOUR, True, Reason.ALL_RESOLVED),
+        ({A}, {B}, {A}, 0, False, Reason.NEW_FIRING),
         (set(), set(), {A}, 0, True, Reason.NOTHING_TOLD),
     ],
 )
@@ -60,46 +62,70 @@ def test_deduplication(
     """Each situation has one reason."""
     last = None if told is None else entry(frozenset(told))
     decision = decide(
-        last, frozenset(firing), frozenset(resolved), START + after, HOUR, send_resolved
+        last,
+        frozenset(firing),
+        frozenset(),
+        frozenset(resolved),
+        START + after,
+        HOUR,
+        send_resolved,
     )
     assert decision.reason is reason
 
 
-@given(IDS, IDS, IDS, IDS, st.integers(-HOUR, 3 * HOUR), st.booleans())
+@given(IDS, IDS, IDS, IDS, IDS, st.integers(-HOUR, 200 * HOUR), st.booleans())
 def test_deduplication_settles(
     told: frozenset[bytes],
     told_resolved: frozenset[bytes],
     firing: frozenset[bytes],
-    resolved: frozenset[bytes],
+    muted: frozenset[bytes],
+    ended: frozenset[bytes],
     after: int,
     send_resolved: bool,
 ) -> None:
-    """No news is swallowed, no end without a beginning is told, and the same twice is told once."""
-    resolved -= firing
+    """News and ends are told, no end without a beginning is, and the same twice is told once."""
+    muted -= firing
+    ended -= firing | muted
     now = START + after
     last = entry(told, told_resolved - told)
-    decision = decide(last, firing, resolved, now, HOUR, send_resolved)
+    decision = decide(last, firing, muted, ended, now, HOUR, send_resolved)
     if not firing <= told:
         assert decision.send
-    if send_resolved and resolved & told:
-        assert decision.send
-    assert decision.resolved <= told | told_resolved
+    assert decision.resolved == (ended & told if send_resolved else frozenset())
+    assert decision.send or not decision.resolved
     if decision.record:
         blank = replace(last, sent_at=now, expires_at=now + 100 * HOUR)
-        new = next_entry(last, decision, blank, firing, resolved)
-        again = decide(new, firing, resolved, now, HOUR, send_resolved)
+        new = next_entry(last, decision, blank, firing, muted, ended)
+        assert told & muted <= new.firing
+        assert not new.firing & (ended | muted - told)
+        again = decide(new, firing, muted, ended, now, HOUR, send_resolved)
         assert not again.send or again.reason is Reason.REPEAT
         assert again.reason is not Reason.REPEAT or new.sent_at == last.sent_at
 
 
 def test_an_end_that_was_not_told_is_noted() -> None:
     """Without resolved notices, an alert that fires anew within the repeat interval is told."""
-    last = entry(frozenset({A, B}))
-    decision = decide(last, frozenset({A}), frozenset({B}), START + 1, HOUR, send_resolved=False)
-    new = next_entry(last, decision, last, frozenset({A}), frozenset({B}))
-    assert (new.firing, new.sent_at) == (frozenset({A}), START)
-    again = decide(new, frozenset({A, B}), frozenset(), START + 2, HOUR, send_resolved=False)
+    a, both, none = frozenset({A}), frozenset({A, B}), frozenset[bytes]()
+    last = entry(both)
+    decision = decide(last, a, none, frozenset({B}), START + 1, HOUR, send_resolved=False)
+    new = next_entry(last, decision, last, a, none, frozenset({B}))
+    assert (new.firing, new.sent_at) == (a, START)
+    again = decide(new, both, none, none, START + 2, HOUR, send_resolved=False)
     assert again.reason is Reason.NEW_FIRING
+
+
+def test_what_is_muted_for_long_is_not_forgotten() -> None:
+    """No reminder renews the entry of a muted alert; it is renewed before it expires."""
+    a, none = frozenset({A}), frozenset[bytes]()
+    last = entry(a)
+    early = decide(last, none, a, none, START + 99 * HOUR - 1, HOUR)
+    assert early.reason is Reason.NOTHING_TOLD
+    late = decide(last, none, a, none, START + 99 * HOUR, HOUR)
+    assert (late.reason, late.send) == (Reason.REMEMBERED, False)
+    blank = replace(last, sent_at=START + 99 * HOUR, expires_at=START + 199 * HOUR)
+    assert next_entry(last, late, blank, none, a, none) == replace(
+        last, expires_at=blank.expires_at
+    )
 
 
 def test_identities_are_stable() -> None:
