@@ -50,6 +50,7 @@ def main() -> int:
         systems = [
             stack.enter_context(start()) for start in (_vedette, prometheus, victoria_metrics)
         ]
+        time.sleep(3)  # whatever a system does at its start is not what is measured
         writes = [_write(system, bodies, data.samples) for system in systems]
         _print_writes(writes)
         time.sleep(3)
