@@ -8,11 +8,12 @@ from typing import Protocol
 
 import httpx
 
+from vedette.scrape.offload import Offload
 from vedette.scrape.target import ScrapeError, Target
 
 ACCEPT = "text/plain;version=0.0.4,text/plain;q=0.5,*/*;q=0.1"
 _GZIP = 16 + zlib.MAX_WBITS
-_STEP = 1024 * 1024
+_STEP = 256 * 1024
 
 
 class Fetcher(Protocol):
@@ -30,7 +31,13 @@ class Fetcher(Protocol):
 class HttpFetcher:
     """Implements :class:`Fetcher`; connections are kept between scrapes."""
 
-    def __init__(self, version: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        version: str,
+        transport: httpx.AsyncBaseTransport | None = None,
+        offload: Offload = asyncio.to_thread,
+    ) -> None:
+        self._offload = offload
         limits = httpx.Limits(max_connections=None, keepalive_expiry=120.0)
         self._client = httpx.AsyncClient(
             headers={
@@ -78,7 +85,8 @@ class HttpFetcher:
             check_answer(response)
             body = _Body(response.headers, target.job.limits.body_bytes)
             async for chunk in response.aiter_raw():
-                body.add(chunk)
+                if body.add(chunk):
+                    await self._offload(body.inflate_rest)
             return body.finish()
 
 
@@ -112,31 +120,39 @@ class _Body:
             raise ScrapeError("encoding", f'content encoding "{encoding[:40]}" was not asked for')
         self._inflate = None if encoding == "identity" else zlib.decompressobj(_GZIP)
         self._limit = limit
-        self._size = 0
-        self._parts: list[bytes] = []
+        # Not a list of parts: a target may send its answer byte by byte.
+        self._data = bytearray()
 
-    def add(self, chunk: bytes) -> None:
+    def add(self, chunk: bytes) -> bool:
+        """Take a chunk; return whether it inflates to so much that the rest takes a while."""
         if self._inflate is None:
             self._keep(chunk)
-            return
+            return False
+        self._step(self._inflate, chunk)
+        return bool(self._inflate.unconsumed_tail)
+
+    def inflate_rest(self) -> None:
+        """Take what :meth:`add` left."""
+        while self._inflate is not None and (rest := self._inflate.unconsumed_tail):
+            self._step(self._inflate, rest)
+
+    def _step(self, inflate: zlib._Decompress, chunk: bytes) -> None:
         try:
-            while chunk:
-                self._keep(self._inflate.decompress(chunk, _STEP))
-                chunk = self._inflate.unconsumed_tail
+            part = inflate.decompress(chunk, _STEP)
         except zlib.error as error:
             raise ScrapeError("encoding", f"the gzip body is damaged: {error}") from None
+        self._keep(part)
 
     def finish(self) -> bytes:
         if self._inflate is not None and not self._inflate.eof:
             raise ScrapeError("encoding", "the gzip body ends too early")
-        return b"".join(self._parts)
+        return bytes(self._data)
 
     def _keep(self, part: bytes) -> None:
-        self._size += len(part)
-        if self._size > self._limit:
+        if len(self._data) + len(part) > self._limit:
             raise ScrapeError(
                 "body_size",
                 f"the answer is larger than {self._limit} bytes; raise limits.body_bytes of the "
                 "job or expose less",
             )
-        self._parts.append(part)
+        self._data += part

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from hashlib import blake2b
 from typing import Protocol
 
 from vedette.kit.clock import Clock
 from vedette.model.labels import Labels
-from vedette.scrape.exposition import Metadata
+from vedette.scrape.exposition import Reading
 from vedette.scrape.fetch import Fetcher
+from vedette.scrape.grammar import Metadata
+from vedette.scrape.offload import Offload
 from vedette.scrape.target import ScrapeError, ScrapeRow, Target, TargetScrape
 from vedette.storage.interface import Ingest, OverloadedError, SeriesIndex, StorageError
 
 WAY = "scrape"
 _FIRST_WITHIN_MS = 1_000
 _LARGEST_TOLERANCE_MS = 150
+_QUICK_BYTES = 256 * 1024
+_QUICK_LINES = 4_000
+_NUMBERED_AT_ONCE = 500
 
 _log = logging.getLogger(__name__)
 
@@ -64,13 +71,14 @@ class TargetStatus:
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """What a loop works with."""
+    """What a loop works with; ``offload`` does what would hold the event loop for long."""
 
     index: SeriesIndex
     ingest: Ingest
     fetcher: Fetcher
     counts: IntakeCounts
     clock: Clock
+    offload: Offload = asyncio.to_thread
 
 
 def phase(key: str, interval_ms: int) -> int:
@@ -147,7 +155,7 @@ class ScrapeLoop:
         error = ""
         try:
             body = await self._rooms.fetcher.fetch(self.target)
-            row = self._scrape.success(body, ts, clock.monotonic() - begun)
+            row = await self._taken(body, ts, clock.monotonic() - begun)
         except ScrapeError as failure:
             error = str(failure)
             self._rooms.counts.rejected(WAY, failure.reason)
@@ -168,6 +176,25 @@ class ScrapeLoop:
             scrape_seconds=seconds,
             samples=sum(map(len, row.batches)),
         )
+
+    async def _taken(self, body: bytes, ts: int, seconds: float) -> ScrapeRow:
+        """Return what to store of ``body``, holding the event loop for milliseconds at most."""
+        scrape, offload = self._scrape, self._rooms.offload
+        large = len(body) > _QUICK_BYTES or body.count(b"\n") > _QUICK_LINES
+        if large:
+            reading = await offload(partial(_read, scrape, body))
+        else:
+            reading = scrape.begin(body)
+            if reading.laborious:
+                await offload(partial(scrape.read, reading))
+            else:
+                scrape.read(reading)
+        # The index has one writer, which is the event loop.
+        while scrape.number(reading, _NUMBERED_AT_ONCE):
+            await self._rooms.clock.sleep(0)
+        if large:
+            return await offload(partial(scrape.row, reading, ts, seconds))
+        return scrape.row(reading, ts, seconds)
 
     async def end(self) -> int:
         """Mark every series of a removed target as ended; return the ms of that."""
@@ -194,6 +221,12 @@ class ScrapeLoop:
             return f"the samples were not stored: {error}"
         self._scrape.commit(row)
         return ""
+
+
+def _read(scrape: TargetScrape, body: bytes) -> Reading:
+    reading = scrape.begin(body)
+    scrape.read(reading)
+    return reading
 
 
 def _refusals(row: ScrapeRow) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vedette.scrape.exposition import Metadata
+from vedette.scrape.grammar import Metadata
 from vedette.scrape.loop import Rooms, ScrapeLoop, TargetStatus
 from vedette.scrape.settings import ScrapeSettings, settings_faults
 from vedette.scrape.target import Target, targets_of

@@ -20,12 +20,14 @@ class ScrapeLimits:
     Attributes:
         body_bytes: of the answer after decompression; above it the scrape fails.
         samples: per scrape; above it the scrape fails, as in Prometheus.
+        line_bytes: of one line; a longer one is refused, the others are kept.
         labels: per series, the target's own included.
         name_length, value_length: characters of a label name and of a label value.
     """
 
     body_bytes: int = 64 * 1024 * 1024
     samples: int = 200_000
+    line_bytes: int = 64 * 1024
     labels: int = 64
     name_length: int = 512
     value_length: int = 4096
@@ -195,6 +197,7 @@ def _read_limits(section: Section | None) -> ScrapeLimits:
     limits = ScrapeLimits(
         body_bytes=section.integer("body_bytes", default.body_bytes, 1024),
         samples=section.integer("samples", default.samples, 1),
+        line_bytes=section.integer("line_bytes", default.line_bytes, 1024),
         labels=section.integer("labels", default.labels, 3),
         name_length=section.integer("name_length", default.name_length, 8),
         value_length=section.integer("value_length", default.value_length, 8),

@@ -19,10 +19,9 @@ from vedette.model.samples import F64, I32, STALE, SampleBatch
 from vedette.scrape.exposition import (
     Exposition,
     ExpositionParser,
-    LineError,
-    Metadata,
-    RejectedLineError,
+    Reading,
 )
+from vedette.scrape.grammar import LineError, Metadata, RejectedLineError, count
 from vedette.scrape.settings import ScrapeJob, ScrapeSettings
 from vedette.storage.interface import SeriesIndex
 
@@ -35,6 +34,9 @@ REPORT = (
 )
 """Series that every scrape reports about itself, named as in Prometheus."""
 
+# A sample of its own family stands with HELP, TYPE and UNIT.
+_LINES_PER_SAMPLE = 4
+_SPARE_LINES = 10_000
 _NO_REFS = np.zeros(0, np.int32)
 
 
@@ -225,7 +227,8 @@ class TargetScrape:
     def __init__(self, target: Target, index: SeriesIndex) -> None:
         self._target = target
         self._index = index
-        self._parser = ExpositionParser(index, SeriesLabels(target))
+        limits = target.job.limits
+        self._parser = ExpositionParser(index, SeriesLabels(target), limits.line_bytes)
         self._alive = _NO_REFS
         self._layout = _Layout(np.full(1, -1, np.int32), _NO_REFS, _NO_REFS, _NO_REFS)
         self._report = np.full(len(REPORT), -1, np.int32)
@@ -236,13 +239,38 @@ class TargetScrape:
         return self._parser.metadata
 
     def success(self, body: bytes, ts: int, seconds: float) -> ScrapeRow:
-        """Return what to store of an answer that took ``seconds``.
+        """Return what to store of an answer that took ``seconds``, by all steps at once.
 
         Raises:
-            ScrapeError: it holds more samples than the limit allows.
+            ScrapeError: as ``begin``.
+        """
+        reading = self.begin(body)
+        self.read(reading)
+        while self.number(reading):
+            pass
+        return self.row(reading, ts, seconds)
+
+    def begin(self, body: bytes) -> Reading:
+        """Start with an answer; the steps are those of :class:`ExpositionParser`.
+
+        Raises:
+            ScrapeError: it holds more samples or lines than the limit allows.
         """
         self._check_samples(body)
-        found = self._parser.parse(body)
+        return self._parser.begin(body)
+
+    def read(self, reading: Reading) -> None:
+        """Read the lines that are not known yet."""
+        self._parser.read(reading)
+
+    def number(self, reading: Reading, most: int = 500) -> bool:
+        """Number up to ``most`` new series; return whether there are more."""
+        self._report_refs()
+        return self._parser.number(reading, most)
+
+    def row(self, reading: Reading, ts: int, seconds: float) -> ScrapeRow:
+        """Return what to store of an answer that took ``seconds``, its series numbered."""
+        found = self._parser.end(reading)
         refs, values, timed = self._split(found)
         layout = self._layout_of(refs)
         alive = layout.alive
@@ -280,7 +308,7 @@ class TargetScrape:
 
     def _layout_of(self, scraped: I32) -> _Layout:
         """Return what to make of samples of these series; most scrapes bring the same again."""
-        report = self._report_refs()
+        report = self._report
         if np.array_equal(scraped, self._layout.scraped) and (report >= 0).all():
             return self._layout
         # The report stands first, so that a target cannot overwrite its own "up".
@@ -290,9 +318,15 @@ class TargetScrape:
 
     def _check_samples(self, body: bytes) -> None:
         limit = self._target.job.limits.samples
-        lines = body.count(b"\n") + (not body.endswith(b"\n"))
-        lines -= body.count(b"\n#") + body.startswith(b"#")
-        if lines > limit and lines - body.count(b"\n\n") > limit:
+        lines = count(body, b"\n") + (not body.endswith(b"\n"))
+        if lines > _LINES_PER_SAMPLE * limit + _SPARE_LINES:
+            raise ScrapeError(
+                "line_limit",
+                f"the answer holds {lines} lines with comments and empty ones, far more than the "
+                f"limit of {limit} samples needs; raise limits.samples of the job or expose less",
+            )
+        lines -= count(body, b"\n#") + body.startswith(b"#")
+        if lines > limit and lines - count(body, b"\n\n") > limit:
             raise ScrapeError(
                 "sample_limit",
                 f"the answer holds {lines} samples, more than the limit of {limit}; raise "

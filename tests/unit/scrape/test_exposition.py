@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -13,7 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.scrape.doubles import Index
 from vedette.model.labels import Labels
 from vedette.model.samples import NAN_BITS, bits
-from vedette.scrape.exposition import Exposition, ExpositionParser, Metadata
+from vedette.scrape import grammar
+from vedette.scrape.exposition import Exposition, ExpositionParser
+from vedette.scrape.grammar import Metadata, split_lines
 
 
 def parser(index: Index) -> ExpositionParser:
@@ -201,3 +205,76 @@ def test_noise_never_crashes(bodies: list[bytes]) -> None:
         refused = sum(n for reason, n in found.rejected.items() if reason != "metadata")
         comments = sum(error.reason == "encoding" for error in found.errors)
         assert found.scraped - comments <= len(found.refs) + refused <= found.scraped + comments
+
+
+def test_no_pattern_can_match_in_two_ways() -> None:
+    """Every quantifier is possessive: matching takes steps linear in the line, and no stack."""
+    patterns = [p.pattern for p in vars(grammar).values() if isinstance(p, re.Pattern)]
+    assert len(patterns) >= 5
+    for pattern in patterns:
+        bare = re.sub(r"\\.|\[(?:\\.|[^\]\\])*\]", "x", pattern)
+        assert not re.search(r"[*+]", re.sub(r"[*+?]\+", "", bare)), pattern
+
+
+fragments = st.sampled_from(
+    ["m", '"', "{", "}", 'a="', 'a="x",', "\\", '\\"', " ", "\t", "1", "-", ",", "=", "#", "e9"]
+)
+starts = st.sampled_from(
+    ["", "m", "m ", "m{", 'm{a="', '{"', "m 1", "m 1 ", "# HELP a b", "# TYPE "]
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(starts, st.lists(st.tuples(fragments, st.integers(1, 10_000)), max_size=4), fragments)
+def test_hostile_lines_take_memory_by_their_length_alone(
+    start: str, runs: list[tuple[str, int]], end: str
+) -> None:
+    """Whatever is repeated thousands of times, a line takes a small multiple of its size."""
+    line = start + "".join(text * times for text, times in runs) + end
+    body = f"ok 1\n{line}\nok2 2\n".encode()
+    reader = parser(Index())
+    tracemalloc.start()
+    try:
+        found = reader.parse(body)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert {1.0, 2.0} <= set(found.values.tolist())
+    assert peak < 60 * len(body) + 200_000
+
+
+@pytest.mark.parametrize("size", [65_537, 3_000_000])
+@pytest.mark.parametrize("end", ["\n", "\nb 2\n", "", "\n" + f"# {'y' * 60_000}\n" * 40])
+def test_a_line_beyond_the_limit_costs_only_itself(size: int, end: str) -> None:
+    """It is counted at every scrape, in time and memory of its neighbours alone."""
+    reader = parser(Index())
+    for turn in range(3):
+        found = reader.parse(f'a {turn}\nm{{x="'.encode() + b"x" * (size - 5) + end.encode())
+        assert found.values[0] == turn
+        assert dict(found.rejected) == {"line_length": 1}
+        assert [(error.line, error.reason) for error in found.errors] == [(2, "line_length")]
+    reader.parse(b"# HELP a " + b"x" * size + b"\na 1\n")
+    assert reader.metadata == {}
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 40), st.integers(8, 30))
+def test_lines_are_the_same_in_pieces(sizes: list[int], longest: int, piece: int) -> None:
+    """Splitting piece by piece finds the lines that splitting at once finds, marks at the same."""
+    body = b"\n".join(b"x" * size for size in sizes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grammar, "_PIECE", piece)
+        got = split_lines(body, longest)
+        assert grammar.count(body, b"\n") == body.count(b"\n")
+    wanted = [line if len(line) <= longest else None for line in body.split(b"\n")]
+    assert [line if b"\xff" not in line else None for line in got] == wanted
+
+
+def test_metadata_is_bounded() -> None:
+    """Too long a text or name, and families beyond the limit, are refused and counted."""
+    reader = parser(Index())
+    comments = "".join(f"# TYPE m{i} gauge\n" for i in range(10_002))
+    found = reader.parse(f"# HELP a {'x' * 5000}\n# TYPE {'n' * 600} gauge\n{comments}".encode())
+    assert len(reader.metadata) == 10_000
+    assert dict(found.rejected) == {"metadata": 2, "metadata_limit": 2}
+    assert len(found.errors) == 4

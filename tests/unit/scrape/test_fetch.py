@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -15,6 +15,7 @@ from vedette.scrape.settings import ScrapeJob, ScrapeLimits
 from vedette.scrape.target import ScrapeError, Target
 
 Answer = Callable[[httpx.Request], httpx.Response]
+T = TypeVar("T")
 TEXT = {"content-type": "text/plain; version=0.0.4; charset=utf-8"}
 
 
@@ -82,6 +83,28 @@ async def test_damaged_and_exploding_gzip(body: bytes, reason: str) -> None:
     with pytest.raises(ScrapeError) as caught:
         await fetch(answer, limits=ScrapeLimits(body_bytes=100_000))
     assert caught.value.reason == reason
+
+
+async def test_what_inflates_to_much_is_inflated_elsewhere() -> None:
+    """The event loop takes one step of a chunk; the whole body comes out all the same."""
+    body = b"m 1\n" * 500_000
+    elsewhere = 0
+
+    async def offload(work: Callable[[], T]) -> T:
+        nonlocal elsewhere
+        elsewhere += 1
+        return work()
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        headers = TEXT | {"content-encoding": "gzip"}
+        stream = httpx.ByteStream(gzip.compress(body))
+        return httpx.Response(200, headers=headers, stream=stream)
+
+    fetcher = HttpFetcher("1", httpx.MockTransport(answer), offload)
+    got = await fetcher.fetch(Target(ScrapeJob("web", ("h:1",)), "h:1"))
+    await fetcher.aclose()
+    assert got == body
+    assert elsewhere == 1
 
 
 async def test_redirects_are_followed_only_where_allowed() -> None:

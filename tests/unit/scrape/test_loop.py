@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.scrape.doubles import DOWN, Bench
-from vedette.scrape.exposition import Metadata
+from tests.unit.scrape.doubles import DOWN, Bench, Index
+from vedette.model.labels import Labels
+from vedette.model.samples import I32
+from vedette.scrape.grammar import Metadata
 from vedette.scrape.loop import Health, next_tick, phase, sample_time
 from vedette.scrape.manager import ScrapeManager
 from vedette.scrape.settings import ScrapeJob, ScrapeSettings
 from vedette.storage.interface import OverloadedError
 
 SECOND = 1000
+T = TypeVar("T")
 
 
 def job_settings(addresses: Iterable[str] = ("a:1",), **changes: Any) -> ScrapeSettings:
@@ -173,3 +178,64 @@ async def test_metadata_of_all_targets() -> None:
     async with running(bench, job_settings(["a:1", "b:1", "c:1"])) as manager:
         await bench.clock.advance(1)
         assert manager.metadata() == {"m": (Metadata("counter"), Metadata("gauge"))}
+
+
+class Elsewhere:
+    """An offload that does its work when it is let."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.works = 0
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        self.works += 1
+        await self.open.wait()
+        return work()
+
+
+HOSTILE = {
+    "large": b'm 1\nm{a="' + b"x" * 300_000,
+    "many lines": b"\n" * 5000 + b"m 1\n",
+    "unknown series": b"".join(b"m%d 1\n" % i for i in range(1200)) + b"m 1\n",
+    "long lines": b'm{a="' + b"x" * 20_000 + b"\nm 1\n",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_a_laborious_answer_delays_only_its_own_target(kind: str) -> None:
+    """It is read outside of the loop; the others are scraped on, and it is stored in the end."""
+    bench = Bench()
+    elsewhere = Elsewhere()
+    bench.rooms = replace(bench.rooms, offload=elsewhere)
+    bench.answers.bodies = {"a:1": HOSTILE[kind]}
+    async with running(bench, job_settings(["a:1", "b:1"])) as manager:
+        await bench.clock.advance(31)
+        assert elsewhere.works == 1
+        assert [s.health for s in manager.targets()] == [Health.UNKNOWN, Health.UP]
+        assert bench.answers.asked["a:1"] == 1
+        assert bench.answers.asked["b:1"] >= 4
+        elsewhere.open.set()
+        await bench.clock.advance(10)
+        assert [s.health for s in manager.targets()] == [Health.UP, Health.UP]
+        assert bench.last("web/a:1")['m{instance="a:1", job="web"}'] == 1.0
+
+
+async def test_known_series_are_read_at_once_and_new_ones_numbered_in_slices() -> None:
+    """Only the first scrape of many series goes elsewhere; the index is asked for 500 at most."""
+    bench = Bench()
+    elsewhere = Elsewhere()
+    elsewhere.open.set()
+    asked: list[int] = []
+
+    class Spy(Index):
+        def refs(self, series: Sequence[Labels]) -> I32:
+            asked.append(len(series))
+            return super().refs(series)
+
+    bench.rooms = replace(bench.rooms, index=Spy(), offload=elsewhere)
+    bench.answers.default = b"".join(b"m%d 1\n" % i for i in range(1200))
+    async with running(bench, job_settings()):
+        await bench.clock.advance(25)
+    assert len(bench.store.batches) == 3
+    assert elsewhere.works == 1
+    assert asked == [5, 500, 500, 200]

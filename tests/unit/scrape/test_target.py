@@ -148,6 +148,13 @@ def test_too_many_samples_fail_the_scrape() -> None:
         bench.answer("a 1\nb 1\nc 1\n")
 
 
+def test_too_many_lines_fail_the_scrape() -> None:
+    """A flood of comments or empty lines is no way around the limit of samples."""
+    for flood in ("#\n", "\n"):
+        with pytest.raises(ScrapeError, match="lines"):
+            Bench(limits=ScrapeLimits(samples=2)).answer(flood * 11_000)
+
+
 def test_labels_beyond_the_limits_cost_only_their_line() -> None:
     """Too many or too long labels are refused by reason; the others are kept."""
     limits = ScrapeLimits(labels=4, name_length=8, value_length=8)
