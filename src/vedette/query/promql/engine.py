@@ -21,12 +21,13 @@ from vedette.model.results import (
 )
 from vedette.model.samples import I64
 from vedette.query.errors import QueryError as QueryError
-from vedette.query.promql.ast import Expr, MatrixSelector, Paren, Subquery
+from vedette.query.promql.ast import Expr, MatrixSelector, Paren, Subquery, ValueType
+from vedette.query.promql.check import value_type
 from vedette.query.promql.evaluator import Evaluator
 from vedette.query.promql.labeling import label_order
 from vedette.query.promql.options import EngineOptions as EngineOptions
 from vedette.query.promql.parser import parse_cached
-from vedette.query.promql.remarks import Remarks, bad_data
+from vedette.query.promql.remarks import Remarks, bad_data, execution_error
 from vedette.query.promql.values import Frame, Scalar, String, Value, Vector, distinct
 from vedette.query.source import SampleSource
 
@@ -54,7 +55,13 @@ class Engine:
             PromQLSyntaxError: ``query`` is no PromQL expression.
             QueryError: the query cannot be answered.
         """
-        expr = parse_cached(query) if isinstance(query, str) else query
+        expr = self._parsed(query)
+        try:
+            return self._instant(expr, ts, check)
+        except MemoryError:
+            raise _out_of_memory() from None
+
+    def _instant(self, expr: Expr, ts: int, check: Check) -> QueryResult:
         frame = Frame(np.array([ts], np.int64), 0, ts, ts)
         remarks = Remarks()
         evaluator = Evaluator(self._samples, self.options, frame, remarks, check)
@@ -79,8 +86,20 @@ class Engine:
             PromQLSyntaxError: ``query`` is no PromQL expression.
             QueryError: the range is not sound, or the query cannot be answered.
         """
-        expr = parse_cached(query) if isinstance(query, str) else query
+        expr = self._parsed(query)
+        if value_type(expr) is ValueType.MATRIX:
+            raise bad_data(
+                'invalid expression type "range vector" for range query, '
+                "must be Scalar or instant Vector",
+                expr.span,
+            )
         frame = Frame(self._steps(start, end, step), step, start, end)
+        try:
+            return self._range(expr, frame, check)
+        except MemoryError:
+            raise _out_of_memory() from None
+
+    def _range(self, expr: Expr, frame: Frame, check: Check) -> VectorResult | ScalarResult:
         remarks = Remarks()
         evaluator = Evaluator(self._samples, self.options, frame, remarks, check)
         value = _quietly(evaluator, expr, frame)
@@ -91,6 +110,15 @@ class Engine:
                 expr.span,
             )
         return _result(value, frame.ts, expr, remarks)
+
+    def _parsed(self, query: str | Expr) -> Expr:
+        if not isinstance(query, str):
+            return query
+        if len(query) > self.options.max_text:
+            raise bad_data(
+                f"the query has {len(query):,} characters, more than {self.options.max_text:,}"
+            )
+        return parse_cached(query)
 
     def _steps(self, start: int, end: int, step: int) -> I64:
         if step <= 0:
@@ -112,6 +140,12 @@ def _quietly(evaluator: Evaluator, expr: Expr, frame: Frame) -> Value:
     # Inf − Inf, 0 / 0 and overflow are answers in PromQL, not faults to warn of.
     with np.errstate(all="ignore"):
         return evaluator.value(expr, frame)
+
+
+def _out_of_memory() -> QueryError:
+    return execution_error(
+        "the query ran out of memory; select fewer series, a shorter range or a longer step"
+    )
 
 
 def _result(

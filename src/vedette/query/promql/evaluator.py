@@ -30,7 +30,7 @@ from vedette.query.promql.ast import (
 from vedette.query.promql.calls import CALLS, STREAM_CALLS
 from vedette.query.promql.labeling import names_of
 from vedette.query.promql.options import EngineOptions
-from vedette.query.promql.plan import is_scalar, is_step_invariant, subquery_steps
+from vedette.query.promql.plan import is_scalar, is_step_invariant, subquery_range
 from vedette.query.promql.rangefuncs import RANGE_FUNCTIONS, Arguments, RangeFunction
 from vedette.query.promql.remarks import Remarks, execution_error, number
 from vedette.query.promql.select import Found, Reach, instant_parts, unite, window_parts
@@ -164,7 +164,7 @@ class Evaluator:
         return without_name(vector, self.options.delayed_name_removal, expr.span)
 
     def _collected(self, stream: Stream, frame: Frame) -> Vector:
-        self._limit(len(stream.labels) * len(frame))
+        self._limit_cells(len(stream.labels) * len(frame))
         return stream.collect(len(frame))
 
     # ---- streams
@@ -282,10 +282,11 @@ class Evaluator:
 
     def _subquery(self, node: Subquery, reach: Reach) -> Found:
         step = node.step or self.options.default_step_ms
-        ts = subquery_steps(reach, step)
-        self._limit(len(ts))
-        if not len(ts):
+        times = subquery_range(reach, step)
+        self._limit_cells(len(times))
+        if not len(times):
             return unite(())
+        ts = np.arange(times.start, times.stop, times.step, dtype=np.int64)
         inner = Frame(ts, step, self.frame.start, self.frame.end)
         value = self.value(node.expr, inner)
         if not isinstance(value, Vector):
@@ -319,6 +320,13 @@ class Evaluator:
             raise execution_error(
                 "query processing would load too many samples into memory in query execution; "
                 "select fewer series, a shorter range or a longer step"
+            )
+
+    def _limit_cells(self, cells: int) -> None:
+        if cells > self.options.max_cells:
+            raise execution_error(
+                f"the query would work on {cells:,} values at once, more than "
+                f"{self.options.max_cells:,}; select fewer series, a shorter range or a longer step"
             )
 
     # ---- operators

@@ -16,7 +16,10 @@ class EngineOptions:
             matches that a comparison filters out do not count, and ``atan2`` keeps the name.
         delayed_name_removal: keep ``__name__`` until the end of the query, so that
             ``label_replace`` and ``by (__name__)`` still see it.
-        max_samples: samples that one query may read, and cells that one intermediate may hold.
+        max_samples: samples that one query may read.
+        max_cells: series × steps that one intermediate result may hold; each takes 8 bytes, and
+            a query holds a few of them at a time.
+        max_text: characters of a query.
         max_steps: evaluation times of one range query.
         default_step_ms: step of a subquery that names none.
     """
@@ -25,5 +28,7 @@ class EngineOptions:
     window_2x: bool = False
     delayed_name_removal: bool = False
     max_samples: int = 50_000_000
+    max_cells: int = 20_000_000
+    max_text: int = 65_536
     max_steps: int = 11_000
     default_step_ms: int = 60_000

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from vedette.model.samples import I64
 from vedette.query.promql.ast import (
     Aggregation,
     Binary,
@@ -67,10 +64,13 @@ def is_scalar(expr: Expr) -> bool:
             return False
 
 
-def subquery_steps(reach: Reach, step: int) -> I64:
-    """Return the times of a subquery: the multiples of ``step`` in any window of ``reach``."""
+def subquery_range(reach: Reach, step: int) -> range:
+    """Return the times of a subquery: the multiples of ``step`` in any window of ``reach``.
+
+    A ``range`` takes no memory, so that its length can be judged first.
+    """
     low = int(reach.ends[0]) - reach.span
     first = low // step * step
     if first < low or (first == low and not reach.closed):
         first += step
-    return np.arange(first, int(reach.ends[-1]) + 1, step, dtype=np.int64)
+    return range(first, int(reach.ends[-1]) + 1, step)
