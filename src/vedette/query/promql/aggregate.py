@@ -16,16 +16,29 @@ from vedette.model.blocks import LabelTable
 from vedette.model.labels import METRIC_NAME, series_id
 from vedette.model.samples import F64, I64, Mask
 from vedette.query.promql.ast import Aggregation
+from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import Groups, encode, group_by, only, with_column
 from vedette.query.promql.rangefuncs import nan_first_sorted, neumaier, sorted_quantile
 from vedette.query.promql.remarks import number
-from vedette.query.promql.values import Part, Stream, Vector, as_slice
+from vedette.query.promql.values import CELL_BYTES, Part, Stream, Vector, as_slice
 
 _MATMUL_LIMIT = 1 << 14
 """Largest product of series and groups of a part that is summed as a matrix product."""
 
 _SINGLE_THREADED = 1 << 17
 """Multiplications of a product that BLAS does not yet spread over threads."""
+
+_TOTAL_BYTES = 32
+"""Memory for a cell of running totals."""
+
+_SORT_BYTES = 48
+"""Memory for a cell that is gathered and sorted within its group."""
+
+_COUNT_BYTES = 80
+"""Memory for a cell whose value is counted: its place, its rank, its key."""
+
+_TEXT_BYTES = 256
+"""Memory for a value as a label."""
 
 
 def grouping(table: LabelTable, node: Aggregation) -> tuple[Groups, LabelTable]:
@@ -173,19 +186,23 @@ STREAMED = frozenset({"sum", "avg", "min", "max", "count", "group"})
 """Operators that :func:`streamed` evaluates; the others need :func:`whole`."""
 
 
-def streamed(node: Aggregation, stream: Stream, steps: int) -> Vector:
+def streamed(node: Aggregation, stream: Stream, steps: int, budget: Budget) -> Vector:
     """Evaluate one of ``STREAMED`` over ``stream``."""
     groups, labels = grouping(stream.labels, node)
+    budget.cells(len(groups) * steps)
+    budget.need(_TOTAL_BYTES * len(groups) * steps)
     totals = _Totals(node.op, steps, len(groups))
     with np.errstate(invalid="ignore", over="ignore"):
         for part in stream.parts():
+            budget.check()
             if len(part.columns):
                 totals.add(part, Layout.of(groups.ids[part.columns]))
         values = totals.result()
         if node.op in ("sum", "avg"):
             redo = totals.doubtful()
             if redo is not None:
-                _sum_again(node.op, stream.collect(steps), groups, values, redo)
+                vector = stream.collect(steps, budget)
+                _sum_again(node.op, vector, groups, (values, redo), budget)
     present = totals.counts() > 0
     return Vector(
         labels, values.T, None if present.all() else present.T, _unnamed(stream.unnamed, groups)
@@ -199,20 +216,25 @@ def _unnamed(unnamed: Mask | None, groups: Groups) -> Mask | None:
     return np.bincount(groups.ids, weights=unnamed, minlength=len(groups)) > 0
 
 
-def _sum_again(op: str, vector: Vector, groups: Groups, values: F64, redo: Mask) -> None:
-    """Sum the cells ``redo`` (bool[K, G]) with compensation, into ``values`` (float64[K, G])."""
+def _sum_again(
+    op: str, vector: Vector, groups: Groups, cells_of: tuple[F64, Mask], budget: Budget
+) -> None:
+    """Sum cells with compensation: into float64[K, G], those that bool[K, G] marks."""
+    values, redo = cells_of
     order = np.argsort(groups.ids, kind="stable")
     ends = np.cumsum(np.bincount(groups.ids, minlength=len(groups)))
     for group in np.flatnonzero(redo.any(axis=0)):
         rows = order[ends[group - 1] if group else 0 : ends[group]]
         steps = np.flatnonzero(redo[:, group])
+        budget.check()
+        budget.need(_SORT_BYTES * len(rows) * values.shape[0])
         present = vector.mask()[rows][:, steps].T[:, :, None]
         cells = np.where(present, vector.values[rows][:, steps].T[:, :, None], 0.0)
         count = present.sum(axis=1) if op == "avg" else np.ones((len(steps), 1))
-        total, lost = neumaier(cells)
+        total, lost = neumaier(cells, budget)
         if op == "avg":
             # A sum that overflows while the values do not is taken of the values' shares instead.
-            small, small_lost = neumaier(cells / count[:, None, :])
+            small, small_lost = neumaier(cells / count[:, None, :], budget)
             fallback = np.where(np.isinf(small), small, small + small_lost)
             total = np.where(np.isfinite(total), total / count + lost / count, fallback)
         else:
@@ -223,7 +245,7 @@ def _sum_again(op: str, vector: Vector, groups: Groups, values: F64, redo: Mask)
 # ---- operators over a whole vector
 
 
-def whole(node: Aggregation, vector: Vector, parameter: F64 | str) -> Vector:
+def whole(node: Aggregation, vector: Vector, parameter: F64 | str, budget: Budget) -> Vector:
     """Evaluate an operator that is not in ``STREAMED``.
 
     ``parameter`` is float64[K] (topk, bottomk, limitk, limit_ratio, quantile), the label of
@@ -232,17 +254,18 @@ def whole(node: Aggregation, vector: Vector, parameter: F64 | str) -> Vector:
     with np.errstate(all="ignore"):
         if isinstance(parameter, str):
             if node.op == "count_values":
-                return _count_values(node, vector, parameter)
-            return _deviation(node, vector)
+                return _count_values(node, vector, parameter, budget)
+            return _deviation(node, vector, budget)
         if node.op == "quantile":
-            return _quantile(node, vector, parameter)
+            return _quantile(node, vector, parameter, budget)
         if node.op == "limit_ratio":
-            return _limit_ratio(vector, parameter)
-        return _selection(node, vector, parameter)
+            return _limit_ratio(vector, parameter, budget)
+        return _selection(node, vector, parameter, budget)
 
 
-def _deviation(node: Aggregation, vector: Vector) -> Vector:
+def _deviation(node: Aggregation, vector: Vector, budget: Budget) -> Vector:
     groups, labels = grouping(vector.labels, node)
+    budget.need(_SORT_BYTES * vector.values.size)
     if not len(groups):
         return Vector(labels, np.zeros((0, vector.values.shape[1])))
     layout = Layout.of(groups.ids)
@@ -281,23 +304,29 @@ def _padded(groups: Groups) -> Iterator[tuple[I64, I64, Mask]]:
 
 
 def _by_group(
-    vector: Vector, groups: Groups, work: Callable[[slice, I64, I64, F64, Mask], None]
+    vector: Vector,
+    groups: Groups,
+    budget: Budget,
+    work: Callable[[slice, I64, I64, F64, Mask], None],
 ) -> None:
     """Call ``work`` with steps, groups, series int64[w, g], values and presence [k, w, g]."""
     steps = vector.values.shape[1]
     mask = vector.mask()
     for chosen, rows, inside in _padded(groups):
         size = max(1, (1 << 20) // rows.size)
+        budget.need(_SORT_BYTES * rows.size * min(size, steps))
         for at in range(0, steps, size):
+            budget.check()
             piece = slice(at, min(at + size, steps))
             values = np.moveaxis(vector.values[:, piece][rows], 2, 0)
             present = np.moveaxis(mask[:, piece][rows], 2, 0) & inside
             work(piece, chosen, rows, values, present)
 
 
-def _quantile(node: Aggregation, vector: Vector, q: F64) -> Vector:
+def _quantile(node: Aggregation, vector: Vector, q: F64, budget: Budget) -> Vector:
     groups, labels = grouping(vector.labels, node)
     steps = vector.values.shape[1]
+    budget.need(_TOTAL_BYTES * len(groups) * steps)
     out = np.full((steps, len(groups)), np.nan)
     seen = np.zeros((steps, len(groups)), np.bool_)
 
@@ -306,11 +335,11 @@ def _quantile(node: Aggregation, vector: Vector, q: F64) -> Vector:
         out[piece, chosen] = sorted_quantile(ordered, count, q[piece][:, None])
         seen[piece, chosen] = count > 0
 
-    _by_group(vector, groups, work)
+    _by_group(vector, groups, budget, work)
     return Vector(labels, out.T, seen.T, _unnamed(vector.unnamed, groups))
 
 
-def _selection(node: Aggregation, vector: Vector, k: F64) -> Vector:
+def _selection(node: Aggregation, vector: Vector, k: F64, budget: Budget) -> Vector:
     """Keep k series of each group at each step: topk, bottomk, limitk."""
     groups, _ = grouping(vector.labels, node)
     kept = np.zeros(vector.values.shape, np.bool_)
@@ -326,25 +355,29 @@ def _selection(node: Aggregation, vector: Vector, k: F64) -> Vector:
         step, place, group = np.nonzero(present & (rank < limit[piece][:, None, None]))
         kept[rows[place, group], piece.start + step] = True
 
-    _by_group(vector, groups, work)
+    _by_group(vector, groups, budget, work)
     rows = np.flatnonzero(kept.any(axis=1))
     if vector.values.shape[1] == 1 and sign:
         value = sign * vector.values[rows, 0]
         rows = rows[np.lexsort((value, groups.ids[rows]))]
+    budget.need(2 * CELL_BYTES * len(rows) * vector.values.shape[1])
     result = vector.take(rows)
     return Vector(result.labels, result.values, kept[rows], result.unnamed)
 
 
-def _limit_ratio(vector: Vector, ratio: F64) -> Vector:
+def _limit_ratio(vector: Vector, ratio: F64, budget: Budget) -> Vector:
     """Keep about the share ``ratio`` of the series; −r keeps just those that 1 − r leaves out."""
-    places = [int.from_bytes(series_id(row)[:8], "big") / 2.0**64 for row in vector.labels.rows()]
+    rows = budget.paced(vector.labels.rows())
+    places = [int.from_bytes(series_id(row)[:8], "big") / 2.0**64 for row in rows]
     place = np.array(places, np.float64)[:, None]
     share = np.clip(ratio, -1.0, 1.0)
+    budget.need(_TOTAL_BYTES * vector.values.size)
     kept = np.where(share >= 0, place < share, place >= 1.0 + share)
     return Vector(vector.labels, vector.values, vector.mask() & kept, vector.unnamed)
 
 
-def _count_values(node: Aggregation, vector: Vector, label: str) -> Vector:
+def _count_values(node: Aggregation, vector: Vector, label: str, budget: Budget) -> Vector:
+    budget.need(_COUNT_BYTES * vector.values.size)
     table = vector.labels.drop(label)
     groups, labels = grouping(table, node)
     series, step = np.nonzero(vector.mask())
@@ -354,11 +387,14 @@ def _count_values(node: Aggregation, vector: Vector, label: str) -> Vector:
     bits, which = np.unique(np.ascontiguousarray(cells).view(np.uint64), return_inverse=True)
     keys, place = np.unique(groups.ids[series] * max(len(bits), 1) + which, return_inverse=True)
     steps = vector.values.shape[1]
+    # Every distinct value is a series of its own, over all steps.
+    budget.cells(len(keys) * steps)
+    budget.need(len(keys) * (_TOTAL_BYTES * steps + _TEXT_BYTES))
     counts = np.bincount(place * steps + step, minlength=len(keys) * steps)
     counts = counts.reshape(len(keys), steps)
     labels = labels.take(keys // max(len(bits), 1))
     if not (node.without and label in node.grouping):
-        texts = [number(value) for value in bits.view(np.float64).tolist()]
+        texts = [number(value) for value in budget.paced(bits.view(np.float64).tolist())]
         codes, dictionary = encode(texts)
         labels = with_column(labels, label, codes[keys % max(len(bits), 1)], dictionary)
     return Vector(labels, counts.astype(np.float64), counts > 0)

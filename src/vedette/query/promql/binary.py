@@ -7,6 +7,7 @@ series takes part in a step only where it is present.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from vedette.model.blocks import LabelTable
 from vedette.model.labels import METRIC_NAME
 from vedette.model.samples import F64, I64, Mask
 from vedette.query.promql.ast import Binary, Cardinality, VectorMatching
+from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import (
     Groups,
     concat,
@@ -22,8 +24,9 @@ from vedette.query.promql.labeling import (
     only,
     with_column,
 )
+from vedette.query.promql.options import EngineOptions
 from vedette.query.promql.remarks import execution_error
-from vedette.query.promql.values import Part, Vector, both, distinct
+from vedette.query.promql.values import CELL_BYTES, PART_CELLS, Part, Vector, both, distinct
 
 ARITHMETIC: dict[str, np.ufunc] = {
     "+": np.add,
@@ -42,6 +45,9 @@ COMPARISON: dict[str, np.ufunc] = {
     ">=": np.greater_equal,
     "<=": np.less_equal,
 }
+_PAIR_BYTES = 64
+"""Memory for the place of two series that match."""
+
 SET_OPERATORS = frozenset({"and", "or", "unless"})
 
 
@@ -117,18 +123,20 @@ def _any_by_group(present: Mask, ids: I64, groups: int) -> Mask:
 # ---- set operators
 
 
-def set_operation(node: Binary, left: Vector, right: Vector) -> Vector:
+def set_operation(node: Binary, left: Vector, right: Vector, budget: Budget) -> Vector:
     """Return ``left and right``, ``left or right`` or ``left unless right``."""
+    budget.need(4 * CELL_BYTES * max(left.values.size, right.values.size))
     signatures = _signatures(left.labels, right.labels, node.matching)
     groups = len(signatures.groups)
     if node.op == "or":
         taken = _any_by_group(left.mask(), signatures.left, groups)[signatures.right]
-        return _union(node, left, replace(right, present=right.mask() & ~taken))
+        return _union(node, left, replace(right, present=right.mask() & ~taken), budget)
     found = _any_by_group(right.mask(), signatures.right, groups)[signatures.left]
     return replace(left, present=left.mask() & (found if node.op == "and" else ~found))
 
 
-def _union(node: Binary, left: Vector, right: Vector) -> Vector:
+def _union(node: Binary, left: Vector, right: Vector, budget: Budget) -> Vector:
+    budget.need(2 * CELL_BYTES * (left.values.size + right.values.size))
     unnamed = None
     if left.unnamed is not None or right.unnamed is not None:
         sides = [
@@ -142,54 +150,77 @@ def _union(node: Binary, left: Vector, right: Vector) -> Vector:
         np.concatenate([left.mask(), right.mask()]),
         unnamed,
     )
-    return distinct(joint, node.span)
+    return distinct(joint, node.span, budget)
 
 
 # ---- arithmetic and comparison between vectors
 
 
-def vectors(node: Binary, left: Vector, right: Vector, delayed: bool, old: bool) -> Vector:
+def vectors(
+    node: Binary, left: Vector, right: Vector, options: EngineOptions, budget: Budget
+) -> Vector:
     """Return an arithmetic or comparison operator applied to two vectors.
 
-    A match that a comparison filters out counts as a match; to Prometheus 2.x (``old``) it does
-    not. ``delayed``: metric names go at the end of the query.
+    A match that a comparison filters out counts as a match; to Prometheus 2.x it does not.
 
     Raises:
         QueryError: the match is many-to-many, or one-sided without being declared so.
     """
+    old = options.window_2x
     matching = node.matching or VectorMatching(Cardinality.ONE_TO_ONE, (), False, ())
     swap = matching.cardinality is Cardinality.ONE_TO_MANY
     many, one = (right, left) if swap else (left, right)
     signatures = _signatures(many.labels, one.labels, matching)
     _refuse_several(node, matching, many, one, signatures)
-    one, ids = _coalesced(one, signatures, matching.include)
-    pairs = _pairs(signatures.left, ids, len(signatures.groups))
+    one, ids = _coalesced(one, signatures, matching.include, budget)
+    pairs = _pairs(signatures.left, ids, len(signatures.groups), (left.values.shape[1], budget))
     many, one = many.take(pairs[0]), one.take(pairs[1])
     present = both(many.present, one.present)
     labels = _result_labels(node, matching, many.labels, one.labels, old)
-    result = _compute(node, (one, many) if swap else (many, one), present, labels)
+    sides = (one, many) if swap else (many, one)
+    result = _compute(node, sides, (present, labels), budget)
     matched = result.present if old else present
     if matching.cardinality is Cardinality.ONE_TO_ONE:
         _refuse_many_to_one(node, matched, signatures.left[pairs[0]], many.values.shape)
-    merged = _merge(node, result, matched)
+    merged = _merge(node, result, matched, budget)
     if node.return_bool and METRIC_NAME in merged.labels.names:
-        if delayed:
+        if options.delayed_name_removal:
             return replace(merged, unnamed=np.ones(len(merged), np.bool_))
-        return distinct(replace(merged, labels=merged.labels.drop(METRIC_NAME)), node.span)
+        bare = replace(merged, labels=merged.labels.drop(METRIC_NAME))
+        return distinct(bare, node.span, budget)
     return merged
 
 
 def _compute(
-    node: Binary, sides: tuple[Vector, Vector], present: Mask | None, labels: LabelTable
+    node: Binary, sides: tuple[Vector, Vector], kept: tuple[Mask | None, LabelTable], budget: Budget
 ) -> Vector:
-    left, right = sides
-    with np.errstate(all="ignore"):
-        if node.op in ARITHMETIC:
-            return Vector(labels, ARITHMETIC[node.op](left.values, right.values), present)
-        holds = COMPARISON[node.op](left.values, right.values)
+    left, _ = sides
+    present, labels = kept
+    if node.op in ARITHMETIC:
+        values = np.empty(left.values.shape)
+        return Vector(labels, _cellwise(ARITHMETIC[node.op], sides, values, budget), present)
+    holds = np.empty(left.values.shape, np.bool_)
+    _cellwise(COMPARISON[node.op], sides, holds, budget)
     if node.return_bool:
         return Vector(labels, holds.astype(np.float64), present)
     return Vector(labels, left.values, both(present, holds))
+
+
+_Cells = TypeVar("_Cells", F64, Mask)
+
+
+def _cellwise(
+    function: np.ufunc, sides: tuple[Vector, Vector], out: _Cells, budget: Budget
+) -> _Cells:
+    """Apply ``function`` to both sides, some rows at a time, into ``out``."""
+    left, right = sides[0].values, sides[1].values
+    rows = max(1, PART_CELLS // max(out.shape[1], 1))
+    with np.errstate(all="ignore"):
+        for at in range(0, len(out), rows):
+            budget.check()
+            some = slice(at, at + rows)
+            function(left[some], right[some], out=out[some])
+    return out
 
 
 def _refuse_several(
@@ -226,7 +257,7 @@ def _refuse_several(
 
 
 def _coalesced(
-    one: Vector, signatures: _Signatures, include: tuple[str, ...]
+    one: Vector, signatures: _Signatures, include: tuple[str, ...], budget: Budget
 ) -> tuple[Vector, I64]:
     """Merge series of the "one" side that stand for the same match group at different steps."""
     ids = signatures.right
@@ -238,7 +269,7 @@ def _coalesced(
     values, present = one.values[key.first].copy(), one.mask()[key.first].copy()
     extra = np.ones(len(ids), np.bool_)
     extra[key.first] = False
-    for row in np.flatnonzero(extra):
+    for row in budget.paced(np.flatnonzero(extra)):
         np.copyto(values[key.ids[row]], one.values[row], where=one.mask()[row])
         present[key.ids[row]] |= one.mask()[row]
     return Vector(one.labels.take(key.first), values, present), ids[key.first]
@@ -249,12 +280,19 @@ def _renumbered(keys: I64) -> tuple[I64, I64]:
     return inverse.astype(np.int64), first
 
 
-def _pairs(many: I64, one: I64, groups: int) -> tuple[I64, I64]:
-    """Return rows of both sides, one pair for each two series of the same match group."""
+def _pairs(many: I64, one: I64, groups: int, cost: tuple[int, Budget]) -> tuple[I64, I64]:
+    """Return rows of both sides, one pair for each two series of the same match group.
+
+    ``cost``: the steps of what will be made of each pair, and what that may cost.
+    """
     order = np.argsort(one, kind="stable")
     size = np.bincount(one, minlength=groups)
     start = np.cumsum(size) - size
     count = size[many]
+    steps, budget = cost
+    pairs = int(count.sum())
+    budget.cells(pairs * steps)
+    budget.need(pairs * (_PAIR_BYTES + 4 * CELL_BYTES * steps))
     rows = np.repeat(np.arange(len(many)), count)
     within = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
     return rows, order[np.repeat(start[many], count) + within]
@@ -292,7 +330,7 @@ def _result_labels(
     return labels
 
 
-def _merge(node: Binary, result: Vector, matched: Mask | None) -> Vector:
+def _merge(node: Binary, result: Vector, matched: Mask | None, budget: Budget) -> Vector:
     """Merge result series of equal labels.
 
     Raises:
@@ -309,4 +347,4 @@ def _merge(node: Binary, result: Vector, matched: Mask | None) -> Vector:
         raise execution_error(
             "multiple matches for labels: grouping labels must ensure unique matches", node.span
         )
-    return distinct(result, node.span)
+    return distinct(result, node.span, budget)

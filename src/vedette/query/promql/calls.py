@@ -14,7 +14,7 @@ from vedette.query.promql import histogram
 from vedette.query.promql.ast import Call, Expr, MatrixSelector, Paren, VectorSelector
 from vedette.query.promql.labeling import EMPTY_TABLE, concat, encode, with_column
 from vedette.query.promql.remarks import execution_error, number
-from vedette.query.promql.values import Frame, Part, Scalar, Value, Vector, distinct
+from vedette.query.promql.values import CELL_BYTES, Frame, Part, Scalar, Value, Vector, distinct
 from vedette.query.promql.vectorfuncs import (
     DATES,
     ELEMENTWISE,
@@ -132,7 +132,7 @@ def _timestamp(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
     while isinstance(inner, Paren):
         inner = inner.expr
     if isinstance(inner, VectorSelector):
-        vector = evaluator.instants(inner, frame, times=True).collect(len(frame))
+        vector = evaluator.instants(inner, frame, times=True).collect(len(frame), evaluator.budget)
     else:
         vector = evaluator.vector(inner, frame)
         seconds = np.broadcast_to(frame.ts / 1000.0, vector.values.shape)
@@ -176,13 +176,15 @@ def _histogram_quantile(evaluator: Evaluator, call: Call, frame: Frame) -> Value
 def _measured(evaluator: Evaluator, call: Call, arg: Expr, frame: Frame, q: F64) -> Vector:
     vector = evaluator.vector(arg, frame)
     measure = histogram.quantile(q, arg.span, evaluator.remarks)
-    result = histogram.measure_histograms(vector, measure, arg.span, evaluator.remarks)
+    result = histogram.measure_histograms(
+        vector, measure, arg.span, evaluator.remarks, evaluator.budget
+    )
     return evaluator.unnamed(result, call)
 
 
 def _histogram_quantiles(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
     label = evaluator.text(call.args[1])
-    results = []
+    results: list[Vector] = []
     for arg in call.args[2:]:
         q = evaluator.scalar(arg, frame)
         evaluator.warn_quantile(q, arg)
@@ -190,6 +192,7 @@ def _histogram_quantiles(evaluator: Evaluator, call: Call, frame: Frame) -> Valu
         text = number(float(q[0]))
         text += ".0" if text.lstrip("-").isdigit() else ""
         codes, values = encode([text] * len(result))
+        evaluator.budget.need(3 * CELL_BYTES * result.values.size * (len(results) + 1))
         results.append(replace(result, labels=with_column(result.labels, label, codes, values)))
     unnamed = [r.unnamed for r in results if r.unnamed is not None]
     joint = Vector(
@@ -198,7 +201,7 @@ def _histogram_quantiles(evaluator: Evaluator, call: Call, frame: Frame) -> Valu
         np.concatenate([r.mask() for r in results]),
         np.concatenate(unnamed) if unnamed else None,
     )
-    return distinct(joint, call.span)
+    return distinct(joint, call.span, evaluator.budget)
 
 
 def _histogram_fraction(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
@@ -206,7 +209,9 @@ def _histogram_fraction(evaluator: Evaluator, call: Call, frame: Frame) -> Value
     vector = evaluator.vector(call.args[2], frame)
     span = call.args[2].span
     measure = histogram.fraction(low, high)
-    result = histogram.measure_histograms(vector, measure, span, evaluator.remarks)
+    result = histogram.measure_histograms(
+        vector, measure, span, evaluator.remarks, evaluator.budget
+    )
     return evaluator.unnamed(result, call)
 
 
@@ -221,12 +226,14 @@ def _of_native_histograms(evaluator: Evaluator, call: Call, frame: Frame) -> Val
 
 def _label_replace(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
     texts = [evaluator.text(arg) for arg in call.args[1:]]
-    return label_replace(evaluator.vector(call.args[0], frame), texts, call.span)
+    vector, old = evaluator.vector(call.args[0], frame), evaluator.options.window_2x
+    return label_replace(vector, texts, call.span, old, evaluator.budget)
 
 
 def _label_join(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
     texts = [evaluator.text(arg) for arg in call.args[1:]]
-    return label_join(evaluator.vector(call.args[0], frame), texts, call.span)
+    vector, old = evaluator.vector(call.args[0], frame), evaluator.options.window_2x
+    return label_join(vector, texts, call.span, old, evaluator.budget)
 
 
 def _sort(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
@@ -242,7 +249,7 @@ def _sort(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
     descending = call.function.endswith("_desc")
     if "label" in call.function:
         names = [evaluator.text(arg) for arg in call.args[1:]]
-        return sort_by_label(vector, names, descending)
+        return sort_by_label(vector, names, descending, evaluator.budget)
     return sort_by_value(vector, descending)
 
 

@@ -22,13 +22,14 @@ from vedette.model.results import (
 from vedette.model.samples import I64
 from vedette.query.errors import QueryError as QueryError
 from vedette.query.promql.ast import Expr, MatrixSelector, Paren, Subquery, ValueType
+from vedette.query.promql.budget import Budget
 from vedette.query.promql.check import value_type
 from vedette.query.promql.evaluator import Evaluator
 from vedette.query.promql.labeling import label_order
 from vedette.query.promql.options import EngineOptions as EngineOptions
 from vedette.query.promql.parser import parse_cached
 from vedette.query.promql.remarks import Remarks, bad_data, execution_error
-from vedette.query.promql.values import Frame, Scalar, String, Value, Vector, distinct
+from vedette.query.promql.values import CELL_BYTES, Frame, Scalar, String, Value, Vector, distinct
 from vedette.query.source import SampleSource
 
 Check = Callable[[], None]
@@ -64,7 +65,8 @@ class Engine:
     def _instant(self, expr: Expr, ts: int, check: Check) -> QueryResult:
         frame = Frame(np.array([ts], np.int64), 0, ts, ts)
         remarks = Remarks()
-        evaluator = Evaluator(self._samples, self.options, frame, remarks, check)
+        budget = Budget(self.options, check)
+        evaluator = Evaluator(self._samples, self.options, frame, remarks, budget)
         inner = expr
         while isinstance(inner, Paren):
             inner = inner.expr
@@ -75,7 +77,7 @@ class Engine:
         value = _quietly(evaluator, expr, frame)
         if isinstance(value, String):
             return StringResult(ts, value.text, remarks.all())
-        return _result(value, frame.ts, expr, remarks)
+        return _result(value, frame.ts, expr, remarks, budget)
 
     def range(
         self, query: str | Expr, start: int, end: int, step: int, check: Check = _go_on
@@ -101,7 +103,8 @@ class Engine:
 
     def _range(self, expr: Expr, frame: Frame, check: Check) -> VectorResult | ScalarResult:
         remarks = Remarks()
-        evaluator = Evaluator(self._samples, self.options, frame, remarks, check)
+        budget = Budget(self.options, check)
+        evaluator = Evaluator(self._samples, self.options, frame, remarks, budget)
         value = _quietly(evaluator, expr, frame)
         if isinstance(value, String):
             raise bad_data(
@@ -109,7 +112,7 @@ class Engine:
                 "must be Scalar or instant Vector",
                 expr.span,
             )
-        return _result(value, frame.ts, expr, remarks)
+        return _result(value, frame.ts, expr, remarks, budget)
 
     def _parsed(self, query: str | Expr) -> Expr:
         if not isinstance(query, str):
@@ -149,11 +152,13 @@ def _out_of_memory() -> QueryError:
 
 
 def _result(
-    value: Vector | Scalar, ts: I64, expr: Expr, remarks: Remarks
+    value: Vector | Scalar, ts: I64, expr: Expr, remarks: Remarks, budget: Budget
 ) -> VectorResult | ScalarResult:
     if isinstance(value, Scalar):
         return ScalarResult(ts, value.values, remarks.all())
-    vector = _renamed(value, expr)
+    vector = _renamed(value, expr, budget)
+    budget.need(2 * CELL_BYTES * vector.values.size)
+    budget.check()
     if vector.present is not None:
         rows = np.flatnonzero(vector.present.any(axis=1))
         if len(rows) < len(vector):
@@ -163,7 +168,7 @@ def _result(
     return VectorResult(vector.labels, ts, np.ascontiguousarray(vector.marked()), remarks.all())
 
 
-def _renamed(vector: Vector, expr: Expr) -> Vector:
+def _renamed(vector: Vector, expr: Expr, budget: Budget) -> Vector:
     """Take away the names that were marked to go, and merge what thereby becomes the same."""
     column = vector.labels.column(METRIC_NAME)
     if vector.unnamed is None or column is None or not vector.unnamed.any():
@@ -171,4 +176,4 @@ def _renamed(vector: Vector, expr: Expr) -> Vector:
     codes = vector.labels.codes.copy()
     codes[vector.labels.names.index(METRIC_NAME), vector.unnamed] = 0
     labels = type(vector.labels)(vector.labels.names, codes, vector.labels.values)
-    return distinct(Vector(labels, vector.values, vector.present), expr.span)
+    return distinct(Vector(labels, vector.values, vector.present), expr.span, budget)

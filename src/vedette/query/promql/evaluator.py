@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +27,7 @@ from vedette.query.promql.ast import (
     Unary,
     VectorSelector,
 )
+from vedette.query.promql.budget import Budget
 from vedette.query.promql.calls import CALLS, STREAM_CALLS
 from vedette.query.promql.labeling import names_of
 from vedette.query.promql.options import EngineOptions
@@ -35,6 +36,8 @@ from vedette.query.promql.rangefuncs import RANGE_FUNCTIONS, Arguments, RangeFun
 from vedette.query.promql.remarks import Remarks, execution_error, number
 from vedette.query.promql.select import Found, Reach, instant_parts, unite, window_parts
 from vedette.query.promql.values import (
+    CELL_BYTES,
+    PART_CELLS,
     Frame,
     Part,
     Scalar,
@@ -49,6 +52,9 @@ from vedette.query.promql.values import (
 from vedette.query.promql.vectorfuncs import check_label_name
 from vedette.query.source import SampleSource
 
+_SUBQUERY_BYTES = 64
+"""Memory for a step of a subquery, of one series: time, value, and the windows over them."""
+
 _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
 
@@ -59,6 +65,7 @@ class Evaluator:
         options: those of the engine.
         frame: the frame of the whole query.
         remarks: where annotations go.
+        budget: what the query may spend.
     """
 
     def __init__(
@@ -67,14 +74,13 @@ class Evaluator:
         options: EngineOptions,
         frame: Frame,
         remarks: Remarks,
-        check: Callable[[], None],
+        budget: Budget,
     ) -> None:
         self.options = options
         self.frame = frame
         self.remarks = remarks
+        self.budget = budget
         self._samples = samples
-        self._check = check
-        self._spent = 0
 
     # ---- values
 
@@ -84,9 +90,20 @@ class Evaluator:
         Raises:
             QueryError: it cannot be computed.
         """
-        self._check()
+        self.budget.check()
+        # At least a scalar over all steps will be made; vectors are asked for where they are.
+        self.budget.need(CELL_BYTES * len(frame))
         if len(frame) > 1 and is_step_invariant(expr):
-            return self._once(expr, frame)
+            value = self._once(expr, frame)
+        else:
+            value = self._of_node(expr, frame)
+        if isinstance(value, Vector):
+            self.budget.hold(value.values, value.present)
+        elif isinstance(value, Scalar):
+            self.budget.hold(value.values)
+        return value
+
+    def _of_node(self, expr: Expr, frame: Frame) -> Value:
         match expr:
             case NumberLiteral(value):
                 return Scalar(np.full(len(frame), value))
@@ -136,7 +153,11 @@ class Evaluator:
         value = self.value(expr, frame.single())
         if isinstance(value, Scalar):
             return Scalar(np.repeat(value.values, len(frame)))
-        return repeat(value, len(frame)) if isinstance(value, Vector) else value
+        if isinstance(value, Vector):
+            self.budget.cells(len(value) * len(frame))
+            self.budget.need(CELL_BYTES * len(value) * len(frame))
+            return repeat(value, len(frame))
+        return value
 
     def vector(self, expr: Expr, frame: Frame) -> Vector:
         """Return the value of ``expr``, which the parser found to be an instant vector."""
@@ -161,11 +182,10 @@ class Evaluator:
 
     def unnamed(self, vector: Vector, expr: Expr) -> Vector:
         """Return ``vector`` without metric names, now or, as the options say, in the end."""
-        return without_name(vector, self.options.delayed_name_removal, expr.span)
+        return without_name(vector, self.options.delayed_name_removal, expr.span, self.budget)
 
     def _collected(self, stream: Stream, frame: Frame) -> Vector:
-        self._limit_cells(len(stream.labels) * len(frame))
-        return stream.collect(len(frame))
+        return stream.collect(len(frame), self.budget)
 
     # ---- streams
 
@@ -221,7 +241,7 @@ class Evaluator:
     def instants(self, node: VectorSelector, frame: Frame, times: bool) -> Stream:
         """Return the samples (or their times in seconds) that ``node`` selects at each step."""
         ends = _ends(node, frame)
-        reach = Reach(ends, self.options.lookback_ms, self.options.window_2x, self._spend)
+        reach = Reach(ends, self.options.lookback_ms, self.options.window_2x, self.budget)
         found = self._find(node, reach)
         return Stream(found.labels, lambda: instant_parts(found, reach, times))
 
@@ -233,7 +253,7 @@ class Evaluator:
 
         def parts() -> Iterator[Part]:
             for columns, windows in window_parts(found, reach):
-                self._check()
+                self.budget.check()
                 yield Part(columns, *function(windows, arguments))
 
         if call.function == "quantile_over_time" and len(found.labels):
@@ -269,13 +289,13 @@ class Evaluator:
         named = any(m.name == METRIC_NAME and m.op is MatchOp.EQUAL for m in matchers)
         if node.name is not None and not named:
             matchers.append(Matcher(METRIC_NAME, MatchOp.EQUAL, node.name))
-        self._check()
+        self.budget.check()
         start, end = int(reach.ends[0]) - reach.span, int(reach.ends[-1])
         return unite(self._samples.select(matchers, start, end))
 
     def _range(self, node: MatrixSelector | Subquery, frame: Frame) -> tuple[Found, Reach]:
         selector = node.selector if isinstance(node, MatrixSelector) else node
-        reach = Reach(_ends(selector, frame), node.range, self.options.window_2x, self._spend)
+        reach = Reach(_ends(selector, frame), node.range, self.options.window_2x, self.budget)
         if isinstance(node, MatrixSelector):
             return self._find(node.selector, reach), reach
         return self._subquery(node, reach), reach
@@ -283,16 +303,20 @@ class Evaluator:
     def _subquery(self, node: Subquery, reach: Reach) -> Found:
         step = node.step or self.options.default_step_ms
         times = subquery_range(reach, step)
-        self._limit_cells(len(times))
+        self.budget.cells(len(times))
+        self.budget.need(_SUBQUERY_BYTES * len(times))
         if not len(times):
             return unite(())
         ts = np.arange(times.start, times.stop, times.step, dtype=np.int64)
+        self.budget.hold(ts)
         inner = Frame(ts, step, self.frame.start, self.frame.end)
         value = self.value(node.expr, inner)
         if not isinstance(value, Vector):
             raise execution_error("a subquery needs an instant vector", node.span)
         columns = np.arange(len(value), dtype=np.int32)
+        self.budget.need(3 * CELL_BYTES * value.values.size)
         block = Block(columns, ts, np.ascontiguousarray(value.marked().T))
+        self.budget.hold(block.values)
         return Found(value.labels, ((0, block),) if len(value) else (), value.unnamed)
 
     def samples(
@@ -302,6 +326,7 @@ class Evaluator:
         found, reach = self._range(node, frame)
         rows: list[tuple[Labels, I64, F64]] = []
         for columns, windows in window_parts(found, reach):
+            self.budget.hold(windows.values, windows.ts)
             for k, column in enumerate(columns.tolist()):
                 at = 0 if windows.shared else k
                 piece = slice(int(windows.lo[0, at]), int(windows.hi[0, at]))
@@ -309,25 +334,6 @@ class Evaluator:
                 if len(values):
                     rows.append((found.labels.labels(column), windows.ts[piece], values))
         return sorted(rows, key=lambda row: row[0].pairs)
-
-    def _spend(self, samples: int) -> None:
-        self._check()
-        self._spent += samples
-        self._limit(self._spent)
-
-    def _limit(self, cells: int) -> None:
-        if cells > self.options.max_samples:
-            raise execution_error(
-                "query processing would load too many samples into memory in query execution; "
-                "select fewer series, a shorter range or a longer step"
-            )
-
-    def _limit_cells(self, cells: int) -> None:
-        if cells > self.options.max_cells:
-            raise execution_error(
-                f"the query would work on {cells:,} values at once, more than "
-                f"{self.options.max_cells:,}; select fewer series, a shorter range or a longer step"
-            )
 
     # ---- operators
 
@@ -337,6 +343,7 @@ class Evaluator:
             return value
         if isinstance(value, Scalar):
             return Scalar(-value.values)
+        self.budget.need(CELL_BYTES * value.values.size)
         return self.unnamed(replace(value, values=-value.values), node)
 
     def _binary(self, node: Binary, frame: Frame) -> Value:
@@ -345,9 +352,8 @@ class Evaluator:
             return Scalar(binary.scalars(node.op, left.values, right.values))
         if isinstance(left, Vector) and isinstance(right, Vector):
             if node.op in binary.SET_OPERATORS:
-                return binary.set_operation(node, left, right)
-            delayed, old = self.options.delayed_name_removal, self.options.window_2x
-            return binary.vectors(node, left, right, delayed, old)
+                return binary.set_operation(node, left, right, self.budget)
+            return binary.vectors(node, left, right, self.options, self.budget)
         if isinstance(left, Vector) and isinstance(right, Scalar):
             return self._with_scalar(node, left, right.values, swap=False)
         if isinstance(left, Scalar) and isinstance(right, Vector):
@@ -355,10 +361,14 @@ class Evaluator:
         raise execution_error(f'operator "{node.op}" is not defined for strings', node.span)
 
     def _with_scalar(self, node: Binary, vector: Vector, scalar: F64, swap: bool) -> Vector:
-        whole_vector = next(stream_of(vector).parts())
-        part = binary.part_with_scalar(node, whole_vector, scalar, swap)
-        present = None if part.present is None else part.present.T
-        result = replace(vector, values=part.values.T, present=present)
+        stream = stream_of(vector).map(
+            lambda part: binary.part_with_scalar(node, part, scalar, swap)
+        )
+        if vector.values.size <= PART_CELLS:
+            self.budget.need(CELL_BYTES * vector.values.size)
+            result = stream.sole()
+        else:
+            result = stream.collect(vector.values.shape[1], self.budget)
         return (
             self.unnamed(result, node)
             if binary.changes_meaning(node, self.options.window_2x)
@@ -367,15 +377,15 @@ class Evaluator:
 
     def _aggregation(self, node: Aggregation, frame: Frame) -> Vector:
         if node.op in STREAMED:
-            return streamed(node, self.stream(node.expr, frame), len(frame))
+            return streamed(node, self.stream(node.expr, frame), len(frame), self.budget)
         parameter: F64 | str = ""
         if node.op == "count_values" and node.parameter is not None:
-            parameter = self.text(node.parameter)
-            check_label_name(parameter, "label name in count_values()", node.parameter.span)
+            parameter, old = self.text(node.parameter), self.options.window_2x
+            check_label_name(parameter, "label name in count_values()", node.parameter.span, old)
         elif node.parameter is not None:
             parameter = self.scalar(node.parameter, frame)
             self._check_parameter(node, node.parameter, parameter)
-        return whole(node, self.vector(node.expr, frame), parameter)
+        return whole(node, self.vector(node.expr, frame), parameter, self.budget)
 
     def _check_parameter(self, node: Aggregation, expr: Expr, value: F64) -> None:
         if node.op == "quantile":

@@ -14,9 +14,10 @@ import numpy as np
 from vedette.model.labels import METRIC_NAME
 from vedette.model.samples import F64, I64, Mask
 from vedette.query.promql.ast import Span
+from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import group_by
 from vedette.query.promql.remarks import Remarks, number
-from vedette.query.promql.values import Vector
+from vedette.query.promql.values import CELL_BYTES, Vector
 
 LE = "le"
 
@@ -24,6 +25,9 @@ _TOLERANCE = 1e-12
 """Relative difference of neighbouring counts that is taken for a rounding error."""
 
 _CELLS = 1 << 20
+
+_BUCKET_BYTES = 32
+"""Memory for a cell of the buckets at work, besides the cell itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +43,22 @@ Measure = Callable[[Buckets], F64]
 """From buckets to float64[H, k]."""
 
 
-def measure_histograms(vector: Vector, measure: Measure, span: Span, remarks: Remarks) -> Vector:
+def measure_histograms(
+    vector: Vector, measure: Measure, span: Span, remarks: Remarks, budget: Budget
+) -> Vector:
     """Apply ``measure`` to the histograms that the series of ``vector`` make up.
 
     Series belong together when they agree in all labels but ``le``; those without a number there
     are left out with a warning. The result keeps ``__name__``.
     """
+
+    def measured(buckets: Buckets) -> F64:
+        budget.check()
+        budget.need(_BUCKET_BYTES * buckets.counts.size)
+        return measure(buckets)
+
     bounds = _upper_bounds(vector, span, remarks)
+    budget.need(3 * CELL_BYTES * vector.values.size)
     rows = np.flatnonzero(~np.isnan(bounds))
     vector, bounds = vector.take(rows), bounds[rows]
     labels = vector.labels.drop(LE)
@@ -57,7 +70,7 @@ def measure_histograms(vector: Vector, measure: Measure, span: Span, remarks: Re
     with np.errstate(all="ignore"):
         for histograms, members in _layouts(groups.ids, bounds):
             _measure_layout(
-                (histograms, members), bounds, vector.values, mask, measure, (values, present)
+                (histograms, members), bounds, vector.values, mask, measured, (values, present)
             )
     unnamed = None if vector.unnamed is None else vector.unnamed[groups.first]
     return Vector(labels.take(groups.first), values, present, unnamed)

@@ -19,6 +19,7 @@ class EngineOptions:
         max_samples: samples that one query may read.
         max_cells: series × steps that one intermediate result may hold; each takes 8 bytes, and
             a query holds a few of them at a time.
+        max_bytes: memory that one query may hold at once, besides the samples in storage.
         max_text: characters of a query.
         max_steps: evaluation times of one range query.
         default_step_ms: step of a subquery that names none.
@@ -29,6 +30,7 @@ class EngineOptions:
     delayed_name_removal: bool = False
     max_samples: int = 50_000_000
     max_cells: int = 20_000_000
+    max_bytes: int = 512_000_000
     max_text: int = 65_536
     max_steps: int = 11_000
     default_step_ms: int = 60_000

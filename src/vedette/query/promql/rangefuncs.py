@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vedette.model.samples import F64, I64, Mask
+from vedette.query.promql.budget import Budget
 from vedette.query.promql.counters import extrapolated, newest_pair, transitions
 from vedette.query.promql.remarks import execution_error
 from vedette.query.promql.windows import Tensor, Windows, window_extremes, window_sums
@@ -81,15 +82,15 @@ def _untrusted(windows: Windows, sums: F64) -> tuple[I64, Mask]:
 
 def _compensated(tensor: Tensor) -> F64:
     """Return float64[k, S]: the windows summed with Neumaier's compensation."""
-    total, lost = neumaier(np.where(tensor.inside, tensor.values, 0.0))
+    total, lost = neumaier(np.where(tensor.inside, tensor.values, 0.0), tensor.budget)
     return np.where(np.isinf(total), total, total + lost)
 
 
 def _compensated_mean(tensor: Tensor) -> F64:
     count = tensor.inside.sum(axis=1)
     values = np.where(tensor.inside, tensor.values, 0.0)
-    total, lost = neumaier(values)
-    small, small_lost = neumaier(values / count[:, None, :])
+    total, lost = neumaier(values, tensor.budget)
+    small, small_lost = neumaier(values / count[:, None, :], tensor.budget)
     # A sum that overflows while the values do not is taken of the values' shares instead.
     return np.where(np.isfinite(total), total / count + lost / count, _settled(small, small_lost))
 
@@ -98,14 +99,14 @@ def _settled(total: F64, lost: F64) -> F64:
     return np.where(np.isinf(total), total, total + lost)
 
 
-def neumaier(values: F64) -> tuple[F64, F64]:
+def neumaier(values: F64, budget: Budget) -> tuple[F64, F64]:
     """Sum float64[k, w, S] along w; return the sum and its compensation, float64[k, S] each.
 
     A. Neumaier, "Rundungsfehleranalyse einiger Verfahren zur Summation endlicher Summen", 1974.
     """
     total = np.zeros((values.shape[0], values.shape[2]))
     lost = np.zeros_like(total)
-    for k in range(values.shape[1]):
+    for k in budget.paced(range(values.shape[1])):
         value = values[:, k]
         new = total + value
         bigger = np.abs(total) >= np.abs(value)
@@ -243,7 +244,7 @@ def _smoothing(windows: Windows, arguments: Arguments) -> F64:
             return level
         slope = values[:, 1] - values[:, 0]
         previous = np.zeros_like(level)
-        for k in range(1, values.shape[1]):
+        for k in tensor.budget.paced(range(1, values.shape[1])):
             step = slope if k == 1 else trend * (level - previous) + (1 - trend) * slope
             new = smooth * values[:, k] + (1 - smooth) * (level + step)
             inside = tensor.inside[:, k]

@@ -12,9 +12,13 @@ import numpy as np
 
 from vedette.model.blocks import AnyBlock, Block, RaggedBlock
 from vedette.model.samples import I64, Mask
+from vedette.query.promql.budget import Budget
 
 _WORTH = 8
 """Fewest series that are worth a block of their own."""
+
+_REGROUP_BYTES = 40
+"""Memory for a sample that is regrouped: its place, a copy, and the copy turned round."""
 
 
 def cut_block(block: RaggedBlock, low: int, high: int) -> RaggedBlock:
@@ -26,7 +30,7 @@ def cut_block(block: RaggedBlock, low: int, high: int) -> RaggedBlock:
     return RaggedBlock(block.columns, passed[block.offsets], block.ts[inside], block.values[inside])
 
 
-def regrouped(block: RaggedBlock) -> Iterator[AnyBlock]:
+def regrouped(block: RaggedBlock, budget: Budget) -> Iterator[AnyBlock]:
     """Yield blocks of series with equal timestamps, and a ragged one of the series that are left.
 
     Series without samples are left out.
@@ -34,7 +38,9 @@ def regrouped(block: RaggedBlock) -> Iterator[AnyBlock]:
     lengths = np.diff(block.offsets)
     left = lengths > 0
     for series in _candidates(block, lengths):
+        budget.check()
         length = int(lengths[series[0]])
+        budget.need(_REGROUP_BYTES * length * len(series))
         rows = _rows(block.offsets, series, length)
         ts = block.ts[rows].reshape(len(series), length)
         same = (ts == ts[0]).all(axis=1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from vedette.model.blocks import AnyBlock, Block, LabelTable, RaggedBlock, Selection
 from vedette.model.samples import F64, I64, Mask, is_absent, is_stale
+from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import concat
 from vedette.query.promql.regroup import cut_block, regrouped
 from vedette.query.promql.remarks import execution_error
@@ -17,6 +18,15 @@ from vedette.query.promql.windows import Windows, bounds, flat_bounds
 
 _CHUNK_CELLS = 1 << 17
 """Cells that are worked on at once: 1 MB a column array, so that temporaries stay in cache."""
+
+_LARGEST_CHUNK = 1 << 20
+"""Cells of a chunk that has many series though its columns are long."""
+
+_CHUNK_BYTES = 128
+"""Memory for a cell of a chunk: samples, bounds of windows, and what a function makes of them."""
+
+_CUT_BYTES = 26
+"""Memory for a sample while a ragged block is cut: its copy, its running number, two masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +61,13 @@ class Reach:
     Attributes:
         ends: int64[K], right edges in ms, not descending.
         span: length in ms.
-        spend: is told the number of samples that are about to be read; may raise.
+        budget: what the query may spend; is told what is about to be read.
     """
 
     ends: I64
     span: int
     closed: bool
-    spend: Callable[[int], None]
+    budget: Budget
 
 
 def window_parts(found: Found, reach: Reach) -> Iterator[tuple[I64, Windows]]:
@@ -100,12 +110,16 @@ def _pieces(block: AnyBlock, reach: Reach) -> Iterator[AnyBlock]:
     low, high = int(reach.ends[0]) - reach.span, int(reach.ends[-1])
     if isinstance(block, Block):
         a, b = _rows(block, reach)
-        reach.spend((b - a) * block.values.shape[1])
+        reach.budget.spend((b - a) * block.values.shape[1])
         yield block
         return
+    budget = reach.budget
+    budget.need(_CUT_BYTES * len(block.ts))
     cut = cut_block(block, low, high)
-    reach.spend(len(cut.ts))
-    yield from regrouped(cut)
+    if cut is not block:
+        budget.hold(cut.ts, cut.values)
+    budget.spend(len(cut.ts))
+    yield from regrouped(cut, budget)
 
 
 # ---- blocks on a shared timestamp vector
@@ -121,14 +135,22 @@ def _rows(block: Block, reach: Reach) -> tuple[int, int]:
     return int(first), int(np.searchsorted(block.ts, reach.ends[-1], "right"))
 
 
+def _width(rows: int, least: int) -> int:
+    """Return how many columns of ``rows`` make a chunk, ``least`` unless they are very long."""
+    wide = _CHUNK_CELLS // max(rows, 1)
+    return max(wide, min(least, _LARGEST_CHUNK // max(rows, 1)), 1)
+
+
 def _chunks(block: Block, reach: Reach) -> Iterator[tuple[I64, I64, F64]]:
     """Yield columns, ts[n] and contiguous values[n, s] of the rows in reach, cache-sized."""
     a, b = _rows(block, reach)
     if a >= b:
         return
     size = block.values.shape[1]
-    wide = max(64, _CHUNK_CELLS // max(b - a, len(reach.ends)))
+    wide = min(size, _width(max(b - a, len(reach.ends)), 64))
+    reach.budget.need(max(b - a, len(reach.ends)) * wide * _CHUNK_BYTES)
     for at in range(0, size, wide):
+        reach.budget.check()
         values = np.ascontiguousarray(block.values[a:b, at : at + wide])
         yield block.columns[at : at + wide].astype(np.int64), block.ts[a:b], values
 
@@ -156,7 +178,9 @@ def _block_windows(block: Block, base: int, reach: Reach) -> Iterator[tuple[I64,
             dense = values if clean.all() else np.ascontiguousarray(values[:, clean])
             yield (
                 base + columns[clean],
-                Windows(ts, dense, lo[:, None], hi[:, None], reach.ends, reach.span, True),
+                Windows(
+                    ts, dense, lo[:, None], hi[:, None], reach.ends, reach.span, True, reach.budget
+                ),
             )
         if len(odd):
             kept = ~marks.T
@@ -220,18 +244,21 @@ def _seconds(ts: I64, size: int) -> F64:
 # ---- blocks of series with their own timestamps
 
 
-def _series_chunks(offsets: I64, steps: int) -> Iterator[tuple[int, int]]:
+def _series_chunks(offsets: I64, reach: Reach) -> Iterator[tuple[int, int]]:
     """Yield ranges of series that hold about a chunk of samples or result cells."""
     size = len(offsets) - 1
     mean = int(offsets[-1] - offsets[0]) // max(size, 1)
-    wide = max(1, _CHUNK_CELLS // max(mean, steps, 1))
-    for at in range(0, size, wide):
+    rows = max(mean, len(reach.ends), 1)
+    wide = min(size, _width(rows, 1))
+    reach.budget.need(rows * wide * _CHUNK_BYTES)
+    for at in range(0, size, max(wide, 1)):
+        reach.budget.check()
         yield at, min(at + wide, size)
 
 
 def _ragged_chunks(block: RaggedBlock, reach: Reach) -> Iterator[tuple[I64, I64, F64, I64]]:
     """Yield columns, ts, values and offsets of some series."""
-    for a, b in _series_chunks(block.offsets, len(reach.ends)):
+    for a, b in _series_chunks(block.offsets, reach):
         first, last = int(block.offsets[a]), int(block.offsets[b])
         if first < last:
             offsets = block.offsets[a : b + 1] - first
@@ -251,13 +278,14 @@ def _ragged_windows(block: RaggedBlock, base: int, reach: Reach) -> Iterator[tup
 def _flat_windows(
     columns: I64, ts: I64, values: F64, offsets: I64, reach: Reach
 ) -> Iterator[tuple[I64, Windows]]:
-    for a, b in _series_chunks(offsets, len(reach.ends)):
+    for a, b in _series_chunks(offsets, reach):
         first, last = int(offsets[a]), int(offsets[b])
         if first == last:
             continue
         own = ts[first:last]
         lo, hi = flat_bounds(own, offsets[a : b + 1] - first, reach.ends, reach.span, reach.closed)
-        windows = Windows(own, values[first:last], lo, hi, reach.ends, reach.span, False)
+        piece = values[first:last]
+        windows = Windows(own, piece, lo, hi, reach.ends, reach.span, False, reach.budget)
         yield columns[a:b], windows
 
 

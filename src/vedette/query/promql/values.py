@@ -16,8 +16,15 @@ from vedette.model.blocks import LabelTable
 from vedette.model.labels import METRIC_NAME
 from vedette.model.samples import ABSENT, F64, I64, Mask
 from vedette.query.promql.ast import Span
+from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import group_all, names_of
 from vedette.query.promql.remarks import execution_error
+
+CELL_BYTES = 9
+"""Memory of a cell of a vector: its value and its presence."""
+
+PART_CELLS = 1 << 22
+"""Cells of a part that nothing else makes smaller: some milliseconds of work an operation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +138,22 @@ class Stream:
         parts = self.parts
         return replace(self, parts=lambda: map(change, parts()))
 
-    def collect(self, steps: int) -> Vector:
+    def sole(self) -> Vector:
+        """Return the whole vector of a stream of one part, without a copy."""
+        part = next(self.parts())
+        present = None if part.present is None else part.present.T
+        return Vector(self.labels, part.values.T, present, self.unnamed)
+
+    def collect(self, steps: int, budget: Budget) -> Vector:
         """Return the whole vector over ``steps`` steps."""
         size = len(self.labels)
+        budget.cells(size * steps)
+        budget.need(size * steps * CELL_BYTES)
         values = np.zeros((steps, size))
         present = np.zeros((steps, size), np.bool_)
+        budget.hold(values, present)
         for part in self.parts():
+            budget.check()
             at = as_slice(part.columns)
             values[:, at] = part.values
             present[:, at] = True if part.present is None else part.present
@@ -145,11 +162,15 @@ class Stream:
 
 
 def stream_of(vector: Vector) -> Stream:
-    """Return ``vector`` as a stream of one part."""
-    present = None if vector.present is None else vector.present.T
+    """Return ``vector`` as a stream, in parts that are worked on in a moment."""
+    size, steps = vector.values.shape
+    wide = max(1, PART_CELLS // max(steps, 1))
 
     def parts() -> Iterator[Part]:
-        yield Part(np.arange(len(vector)), vector.values.T, present)
+        for at in range(0, max(size, 1), wide):
+            some = slice(at, min(at + wide, size))
+            present = None if vector.present is None else vector.present[some].T
+            yield Part(np.arange(some.start, some.stop), vector.values[some].T, present)
 
     return Stream(vector.labels, parts, vector.unnamed)
 
@@ -176,7 +197,7 @@ def repeat(vector: Vector, steps: int) -> Vector:
     return replace(vector, values=np.repeat(vector.values, steps, axis=1), present=present)
 
 
-def distinct(vector: Vector, span: Span | None) -> Vector:
+def distinct(vector: Vector, span: Span | None, budget: Budget) -> Vector:
     """Return ``vector`` with series of equal labels merged.
 
     Raises:
@@ -186,12 +207,13 @@ def distinct(vector: Vector, span: Span | None) -> Vector:
     if groups.distinct:
         return vector
     steps = vector.values.shape[1]
+    budget.need(3 * CELL_BYTES * vector.values.size)
     values = vector.values[groups.first].copy()
     present = vector.mask()
     merged = present[groups.first].copy()
     extra = np.ones(len(vector), np.bool_)
     extra[groups.first] = False
-    for row in np.flatnonzero(extra):
+    for row in budget.paced(np.flatnonzero(extra)):
         group = groups.ids[row]
         if steps and (merged[group] & present[row]).any():
             raise execution_error("vector cannot contain metrics with the same labelset", span)
@@ -201,7 +223,7 @@ def distinct(vector: Vector, span: Span | None) -> Vector:
     return Vector(vector.labels.take(groups.first), values, merged, unnamed)
 
 
-def without_name(vector: Vector, delayed: bool, span: Span | None) -> Vector:
+def without_name(vector: Vector, delayed: bool, span: Span | None, budget: Budget) -> Vector:
     """Return ``vector`` less its metric names, or with them marked to go where ``delayed``."""
     if METRIC_NAME not in vector.labels.names:
         return vector
@@ -209,4 +231,4 @@ def without_name(vector: Vector, delayed: bool, span: Span | None) -> Vector:
         return replace(vector, unnamed=np.ones(len(vector), np.bool_))
     several = names_of(vector.labels) > 1
     bare = replace(vector, labels=vector.labels.drop(METRIC_NAME), unnamed=None)
-    return distinct(bare, span) if several else bare
+    return distinct(bare, span, budget) if several else bare

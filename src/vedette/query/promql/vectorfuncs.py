@@ -16,6 +16,7 @@ from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher, MatchOp
 from vedette.model.samples import F64, I64
 from vedette.query.promql.ast import Span
+from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import encode, label_order, with_column
 from vedette.query.promql.remarks import execution_error
 from vedette.query.promql.values import Vector, distinct
@@ -116,23 +117,31 @@ _QUIET = re2.Options()
 _QUIET.log_errors = False
 
 
-def check_label_name(name: str, what: str, span: Span) -> None:
-    """Raise a :class:`QueryError` unless ``name`` can be the name of a label."""
+_OLD_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+
+def check_label_name(name: str, what: str, span: Span, old: bool) -> None:
+    """Raise a :class:`QueryError` unless ``name`` can be the name of a label.
+
+    Any UTF-8 text can since Prometheus 3; before (``old``) it was letters, digits and ``_``.
+    """
     try:
         valid = bool(name.encode()) and "\ufffd" not in name
     except UnicodeEncodeError:
         valid = False
-    if not valid:
+    if not valid or (old and not _OLD_NAME.fullmatch(name)):
         raise execution_error(f"invalid {what}: {name!r}", span)
 
 
-def label_replace(vector: Vector, texts: Sequence[str], span: Span) -> Vector:
+def label_replace(
+    vector: Vector, texts: Sequence[str], span: Span, old: bool, budget: Budget
+) -> Vector:
     """Return ``vector`` with label ``dst`` set from the match of a pattern on label ``src``.
 
     ``texts`` are dst, replacement, src and pattern (RE2, anchored; ``$1``, ``${name}``).
     """
     dst, replacement, src, pattern = texts
-    check_label_name(dst, "destination label name in label_replace()", span)
+    check_label_name(dst, "destination label name in label_replace()", span, old)
     try:
         compiled = re2.compile(f"(?s:{pattern})", _QUIET)
     except re2.error as error:
@@ -143,24 +152,24 @@ def label_replace(vector: Vector, texts: Sequence[str], span: Span) -> Vector:
     codes, values = (np.zeros(len(vector), np.int32), ("",)) if column is None else column
     # Each distinct value of the source is matched once.
     used = np.unique(codes)
-    matches = {int(code): compiled.fullmatch(values[code]) for code in used}
+    matches = {int(code): compiled.fullmatch(values[code]) for code in budget.paced(used)}
     new = {code: _expand(replacement, match) for code, match in matches.items() if match}
     if not new:
         return vector
-    old = vector.labels.column(dst)
-    old_codes, old_values = (np.zeros(len(vector), np.int32), ("",)) if old is None else old
-    texts_new = list(dict.fromkeys(new.values()))
+    known = vector.labels.column(dst)
+    old_codes, old_values = (np.zeros(len(vector), np.int32), ("",)) if known is None else known
+    texts_new = {text: k for k, text in enumerate(dict.fromkeys(new.values()), len(old_values))}
     joint, dictionary = encode([*old_values, *texts_new])
     lookup = np.full(len(values), -1, np.int64)
     for code, text in new.items():
-        lookup[code] = joint[len(old_values) + texts_new.index(text)]
+        lookup[code] = joint[texts_new[text]]
     replaced = lookup[codes]
     result = np.where(replaced >= 0, replaced, joint[old_codes]).astype(np.int32)
     unnamed = vector.unnamed
     if dst == METRIC_NAME and unnamed is not None:
         unnamed = unnamed & (replaced < 0)
     labels = with_column(vector.labels, dst, result, dictionary)
-    return distinct(replace(vector, labels=labels, unnamed=unnamed), span)
+    return distinct(replace(vector, labels=labels, unnamed=unnamed), span, budget)
 
 
 _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})")
@@ -182,25 +191,29 @@ def _expand(template: str, match: re2._Match) -> str:
     return _REFERENCE.sub(value, template)
 
 
-def label_join(vector: Vector, texts: Sequence[str], span: Span) -> Vector:
+def label_join(
+    vector: Vector, texts: Sequence[str], span: Span, old: bool, budget: Budget
+) -> Vector:
     """Return ``vector`` with label ``dst`` set to the values of others, joined.
 
     ``texts`` are dst, separator, and the names of the sources.
     """
     dst, separator, *sources = texts
     for name in sources:
-        check_label_name(name, "source label name in label_join()", span)
-    check_label_name(dst, "destination label name in label_join()", span)
+        check_label_name(name, "source label name in label_join()", span, old)
+    check_label_name(dst, "destination label name in label_join()", span, old)
     columns = [vector.labels.column(name) for name in sources]
     parts = [
         [""] * len(vector) if column is None else [column[1][code] for code in column[0].tolist()]
         for column in columns
     ]
-    joined = [separator.join(row) for row in zip(*parts, strict=True)] or [""] * len(vector)
+    joined = [separator.join(row) for row in budget.paced(zip(*parts, strict=True))] or [""] * len(
+        vector
+    )
     codes, dictionary = encode(joined)
     unnamed = None if dst == METRIC_NAME else vector.unnamed
     labels = with_column(vector.labels, dst, codes, dictionary)
-    return distinct(replace(vector, labels=labels, unnamed=unnamed), span)
+    return distinct(replace(vector, labels=labels, unnamed=unnamed), span, budget)
 
 
 def absent_labels(matchers: Sequence[Matcher]) -> Labels:
@@ -228,12 +241,12 @@ def sort_by_value(vector: Vector, descending: bool) -> Vector:
     return vector.take(rows[np.argsort(-values if descending else values, kind="stable")])
 
 
-def sort_by_label(vector: Vector, names: Sequence[str], descending: bool) -> Vector:
+def sort_by_label(vector: Vector, names: Sequence[str], descending: bool, budget: Budget) -> Vector:
     """Return the series by labels ``names`` in natural order (``a2`` before ``a10``), then all."""
     order = label_order(vector.labels)
     columns = [vector.labels.column(name) for name in names]
     keys = [
-        [_natural(column[1][code]) for code in column[0][order].tolist()]
+        [_natural(column[1][code]) for code in budget.paced(column[0][order].tolist())]
         for column in columns
         if column is not None
     ]

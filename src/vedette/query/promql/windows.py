@@ -14,9 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vedette.model.samples import F64, I64, Mask
+from vedette.query.promql.budget import Budget
 
 _TENSOR_CELLS = 1 << 20
 """Cells of a gathered piece of windows: 8 MB of values."""
+
+_TENSOR_BYTES = 64
+"""Memory for a cell of such a piece, with what a function makes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Windows:
         ends: int64[K], right edges of the windows in ms (offset applied).
         range: length of the windows in ms.
         shared: which layout it is.
+        budget: what the query may spend.
         first, last: bounds clipped into ``ts``, so that empty windows index something.
     """
 
@@ -38,6 +43,7 @@ class Windows:
     ends: I64
     range: int
     shared: bool
+    budget: Budget
     first: I64 = field(init=False)
     last: I64 = field(init=False)
 
@@ -76,7 +82,9 @@ class Windows:
             return
         steps = np.arange(len(self.ends)) if rows is None else rows
         size = max(1, _TENSOR_CELLS // max(1, width * self.shape[1]))
+        self.budget.need(min(size, len(steps)) * width * self.shape[1] * _TENSOR_BYTES)
         for at in range(0, len(steps), size):
+            self.budget.check()
             yield self._tensor(steps[at : at + size])
 
     def _tensor(self, steps: I64) -> Tensor:
@@ -85,7 +93,8 @@ class Windows:
         reach = np.arange(width)[None, :, None]
         index = np.minimum(lo[:, None, :] + reach, len(self.ts) - 1)
         values = self.values[index[:, :, 0]] if self.shared else self.values[index]
-        return Tensor(steps, values, self.ts[index], reach < count[:, None, :])
+        inside = reach < count[:, None, :]
+        return Tensor(steps, values, self.ts[index], inside, self.budget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +108,7 @@ class Tensor:
     values: F64
     ts: I64
     inside: Mask
+    budget: Budget
 
 
 def bounds(ts: I64, ends: I64, span: int, closed: bool) -> tuple[I64, I64]:
@@ -148,6 +158,7 @@ def window_sums(windows: Windows, values: F64 | None = None) -> F64:
     longest = int(count.max(initial=0))
     length = 1
     while length <= longest:
+        windows.budget.check()
         chosen = (count & length) != 0
         _add_at(out, table, position, chosen, windows.shared)
         position += np.where(chosen, length, 0)
@@ -178,6 +189,7 @@ def window_extremes(windows: Windows, pick: np.ufunc) -> F64:
     longest = int(count.max(initial=0))
     length = 1
     while length <= longest:
+        windows.budget.check()
         chosen = (count >= length) & (count < 2 * length)
         if chosen.any():
             _pick_at(out, table, windows, chosen, length, pick)

@@ -7,9 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vedette.model.blocks import AnyBlock, Block, RaggedBlock
+from vedette.query.promql.budget import Budget
+from vedette.query.promql.options import EngineOptions
 from vedette.query.promql.regroup import cut_block, regrouped
 
 Series = dict[int, list[tuple[int, float]]]
+
+FREE = Budget(EngineOptions(), lambda: None)
 
 
 def series_of(blocks: list[AnyBlock]) -> Series:
@@ -53,7 +57,7 @@ def test_nothing_is_lost(block: RaggedBlock, low: int, span: int) -> None:
         for column, samples in series_of([block]).items()
         if (kept := [(t, v) for t, v in samples if low <= t <= low + span])
     }
-    got = series_of(list(regrouped(cut_block(block, low, low + span))))
+    got = series_of(list(regrouped(cut_block(block, low, low + span), FREE)))
     assert {column: samples for column, samples in got.items() if samples} == wanted
 
 
@@ -67,6 +71,6 @@ def test_equal_clocks_are_put_together() -> None:
         np.concatenate(stamps),
         np.arange(63.0),
     )
-    shared = [piece for piece in regrouped(block) if isinstance(piece, Block)]
+    shared = [piece for piece in regrouped(block, FREE) if isinstance(piece, Block)]
     assert sorted(tuple(piece.ts.tolist()) for piece in shared) == [(10, 20, 30), (11, 21, 31)]
     assert sorted(len(piece.columns) for piece in shared) == [10, 10]
