@@ -55,6 +55,9 @@ from vedette.query.source import SampleSource
 _SUBQUERY_BYTES = 64
 """Memory for a step of a subquery, of one series: time, value, and the windows over them."""
 
+_FARTHEST = 1 << 62
+"""Milliseconds: some hundred million years from 1970."""
+
 _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
 
@@ -439,4 +442,6 @@ def _ends(node: VectorSelector | Subquery, frame: Frame) -> I64:
             at = frame.end
         case _:
             at = node.at
-    return np.full(len(frame), at - node.offset, np.int64)
+    # A time that no sample has; further out, adding a range to it would overflow.
+    at = min(max(at - node.offset, -_FARTHEST), _FARTHEST)
+    return np.full(len(frame), at, np.int64)

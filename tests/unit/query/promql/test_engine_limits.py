@@ -219,3 +219,16 @@ def test_names_of_labels_follow_the_version(query: str) -> None:
     with pytest.raises(QueryError, match="label name") as caught:
         Engine(SAMPLES, EngineOptions(window_2x=True)).instant(query, 585_000)
     assert caught.value.kind == "execution"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "x @ 9223372036854000 offset -290y",
+        "x @ -9223372036854000 offset 290y",
+        "max_over_time(x[290y:1y] @ -9223372036854000)",
+    ],
+)
+def test_times_at_the_end_of_the_scale_select_nothing(query: str) -> None:
+    """A time that milliseconds can hardly hold is far from every sample, and no crash."""
+    assert not len(Engine(SAMPLES).instant(query, 0).labels)  # type: ignore[union-attr]  # vector
