@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from vedette.model.arrays import F64, I64
 from vedette.model.blocks import AnyBlock, Block, LabelTable, RaggedBlock, Selection
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
-from vedette.model.samples import F64, I64
 from vedette.query.promql.engine import Engine
 
 STEP, HOURS, TARGETS, PER_TARGET = 15_000, 6, 50, 40

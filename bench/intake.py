@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 import cramjam
 import numpy as np
 
+from vedette.model.arrays import I32
 from vedette.model.labels import Labels
-from vedette.model.samples import I32
 from vedette.receive.wire.remote_write import WriteLimits, decode, decompress
 from vedette.receive.wire.sender import SenderCache
 from vedette.scrape.settings import ScrapeJob

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from vedette.kit.clock import SystemClock
+from vedette.model.arrays import I32
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, MatchOp
-from vedette.model.samples import I32, SampleBatch
+from vedette.model.samples import SampleBatch
 from vedette.storage.head.head import Head
 from vedette.storage.ingest import IngestPipeline
 from vedette.storage.memory_columns import MemoryColumns

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.promqltest.script import Clear, Eval, Expectation, Load, Point, read
+from vedette.model.arrays import F64, I64
 from vedette.model.labels import Labels
 from vedette.model.results import (
     Annotation,
@@ -19,7 +20,7 @@ from vedette.model.results import (
     StringResult,
     VectorResult,
 )
-from vedette.model.samples import F64, I64, is_absent
+from vedette.model.samples import is_absent
 from vedette.query.errors import QueryError
 from vedette.query.promql.engine import Engine, EngineOptions
 from vedette.query.promql.parser import PromQLSyntaxError

@@ -11,8 +11,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.model.arrays import F64, I32, I64
+from vedette.model.histograms import Histograms
 from vedette.model.labels import METRIC_NAME, Labels
-from vedette.model.samples import F64, I32, I64
+from vedette.model.samples import Exemplar
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,56 +95,14 @@ class LabelTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Histograms:
-    """Native and custom-bucket histograms of a block, H of them, in flat arrays.
-
-    Attributes:
-        index: int32 of the block's shape [n, S] (or [N] in a ragged block); row of each sample in
-            the arrays below, −1 where the sample is a float.
-        schema: int16[H]; −53 marks custom buckets.
-        count, sum, zero_threshold, zero_count: float64[H].
-        reset_hint: int8[H], as in Prometheus' protobuf (0 unknown, 1 yes, 2 no, 3 gauge).
-        positive_offsets, negative_offsets, custom_offsets: int64[H + 1] into the next arrays.
-        positive_index, negative_index: int32, bucket numbers; positive_count, negative_count:
-            float64, absolute (not delta) counts of these buckets.
-        custom_bounds: float64, upper bounds of custom buckets.
-    """
-
-    index: I32
-    schema: NDArray[np.int16]
-    count: F64
-    sum: F64
-    zero_threshold: F64
-    zero_count: F64
-    reset_hint: NDArray[np.int8]
-    positive_offsets: I64
-    positive_index: I32
-    positive_count: F64
-    negative_offsets: I64
-    negative_index: I32
-    negative_count: F64
-    custom_offsets: I64
-    custom_bounds: F64
-
-
-@dataclass(frozen=True, slots=True)
-class Exemplar:
-    """An example of what a series counted: usually a trace id."""
-
-    series: int
-    ts: int
-    value: float
-    labels: Labels
-
-
-@dataclass(frozen=True, slots=True)
 class Block:
     """S series of one metric over n shared timestamps.
 
     Attributes:
         columns: int32[S], the series as numbered by the label table of the selection.
         ts: int64[n], milliseconds, strictly ascending.
-        values: float64[n, S]; ``ABSENT`` where a series has no sample, ``STALE`` where it ended.
+        values: float64[n, S]; ``ABSENT`` where a series has no sample, ``STALE`` where it ended,
+            ``HISTOGRAM`` where ``histograms`` holds the sample.
         start: int64[n, S] start timestamps, 0 unknown; ``None`` when all are unknown.
         histograms: the samples that are histograms, or ``None``.
         exemplars: those of the span, with series as in ``columns``.
@@ -164,7 +124,8 @@ class RaggedBlock:
         columns: int32[S], the series as numbered by the label table of the selection.
         offsets: int64[S + 1]; series k has the samples ``offsets[k]:offsets[k + 1]``.
         ts: int64[N], ascending within each series.
-        values: float64[N]; ``STALE`` where a series ended, never ``ABSENT``.
+        values: float64[N]; ``STALE`` where a series ended, ``HISTOGRAM`` where ``histograms`` holds
+            the sample, never ``ABSENT``.
         start: int64[N] or ``None``, histograms: as in :class:`Block`.
     """
 

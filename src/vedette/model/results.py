@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from vedette.model.arrays import F64, I64
 from vedette.model.blocks import LabelTable
 from vedette.model.labels import Labels
-from vedette.model.samples import F64, I64
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ from typing import Protocol
 import numpy as np
 import re2
 
+from vedette.model.arrays import F64, I64
 from vedette.model.blocks import AnyBlock, Block, LabelTable, RaggedBlock, Selection
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher, MatchOp
-from vedette.model.samples import ABSENT, F64, I64
+from vedette.model.samples import ABSENT
 
 
 class SampleSource(Protocol):

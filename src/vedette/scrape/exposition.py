@@ -14,8 +14,9 @@ from itertools import repeat
 
 import numpy as np
 
+from vedette.model.arrays import F64, I32, I64
 from vedette.model.labels import METRIC_NAME, Labels
-from vedette.model.samples import F64, I32, I64, NAN_BITS, bits
+from vedette.model.samples import NAN_BITS, bits
 from vedette.scrape.grammar import (
     LineError,
     Metadata,

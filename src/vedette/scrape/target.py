@@ -14,8 +14,9 @@ from urllib.parse import urlencode
 
 import numpy as np
 
+from vedette.model.arrays import F64, I32
 from vedette.model.labels import METRIC_NAME, Labels
-from vedette.model.samples import F64, I32, STALE, SampleBatch
+from vedette.model.samples import STALE, SampleBatch
 from vedette.scrape.exposition import (
     Exposition,
     ExpositionParser,

@@ -12,11 +12,11 @@ from typing import Protocol
 
 import numpy as np
 
+from vedette.model.arrays import F64, I64
 from vedette.model.blocks import Selection
 from vedette.model.events import Event
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
-from vedette.model.samples import F64, I64
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vedette.kit.clock import Clock
+from vedette.model.arrays import I32
 from vedette.model.events import Event
-from vedette.model.samples import ABSENT_BITS, I32, NAN_BITS, SampleBatch, bits
+from vedette.model.samples import ABSENT_BITS, NAN_BITS, SampleBatch, bits
 from vedette.storage.columns import ColumnStore
 from vedette.storage.head.admission import Refusal
 from vedette.storage.head.events import UnflushedEvents

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from vedette.model.arrays import I32
 from vedette.model.blocks import Selection
 from vedette.model.events import Event
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
-from vedette.model.samples import I32, SampleBatch
+from vedette.model.samples import SampleBatch
 
 
 class StorageError(Exception):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from vedette.model.arrays import I32
 from vedette.model.blocks import LabelTable
-from vedette.model.samples import I32
 
 
 def unite(first: LabelTable, second: LabelTable) -> tuple[LabelTable, I32, I32]:

@@ -8,10 +8,10 @@ from functools import lru_cache
 import numpy as np
 import re2
 
+from vedette.model.arrays import Mask
 from vedette.model.blocks import LabelTable
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher, MatchOp
-from vedette.model.samples import Mask
 from vedette.storage.interface import StorageError
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.model.arrays import F64, I32, I64, Mask
 from vedette.model.blocks import AnyBlock, Block, RaggedBlock
-from vedette.model.samples import ABSENT, F64, I32, I64, Mask, is_absent
+from vedette.model.samples import ABSENT, is_absent
 
 MIN_SHARED = 4
 """Fewer series than this with the same timestamps stay in the ragged block: each block costs the

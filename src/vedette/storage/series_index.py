@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.model.arrays import I32
 from vedette.model.blocks import LabelTable
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher, MatchOp
-from vedette.model.samples import I32
 from vedette.storage.matching import matching_metrics, matching_rows
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 import orjson
 
+from vedette.model.arrays import F64, I64, Mask
 from vedette.model.labels import Labels
 from vedette.model.results import (
     Annotation,
@@ -22,7 +23,7 @@ from vedette.model.results import (
     StringResult,
     VectorResult,
 )
-from vedette.model.samples import F64, I64, Mask, is_absent
+from vedette.model.samples import is_absent
 
 
 def number(value: float) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from vedette.model.arrays import I32
 from vedette.model.events import Event
 from vedette.model.labels import Labels
-from vedette.model.samples import I32, SampleBatch
+from vedette.model.samples import SampleBatch
 
 
 class Index:

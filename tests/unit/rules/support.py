@@ -9,11 +9,12 @@ import numpy as np
 
 from vedette.kit.clock import FakeClock
 from vedette.model.alerts import Alert, AlertInstance
+from vedette.model.arrays import I32
 from vedette.model.blocks import LabelTable
 from vedette.model.events import Event
 from vedette.model.labels import Labels
 from vedette.model.results import QueryResult, VectorResult
-from vedette.model.samples import I32, SampleBatch, is_stale
+from vedette.model.samples import SampleBatch, is_stale
 from vedette.rules.files import read_rules
 from vedette.rules.ports import T
 from vedette.rules.rule import Rule, RuleGroup

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from vedette.kit.clock import FakeClock
+from vedette.model.arrays import I32
 from vedette.model.events import Event
 from vedette.model.labels import Labels
-from vedette.model.samples import I32, STALE_BITS, SampleBatch, bits
+from vedette.model.samples import STALE_BITS, SampleBatch, bits
 from vedette.scrape.loop import Rooms
 from vedette.scrape.target import ScrapeError, Target
 

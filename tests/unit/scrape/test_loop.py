@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.scrape.doubles import DOWN, Bench, Index
+from vedette.model.arrays import I32
 from vedette.model.labels import Labels
-from vedette.model.samples import I32
 from vedette.scrape.grammar import Metadata
 from vedette.scrape.loop import Health, next_tick, phase, sample_time
 from vedette.scrape.manager import ScrapeManager

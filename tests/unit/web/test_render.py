@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.web.support import vector
+from vedette.model.arrays import F64
 from vedette.model.labels import Labels
 from vedette.model.results import Annotation, ScalarResult, StringResult, VectorResult
-from vedette.model.samples import ABSENT, F64
+from vedette.model.samples import ABSENT
 from vedette.web.render import answer, matrix, number, seconds
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)

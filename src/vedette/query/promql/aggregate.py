@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vedette.model.arrays import F64, I64, Mask
 from vedette.model.blocks import LabelTable
 from vedette.model.labels import METRIC_NAME, series_id
-from vedette.model.samples import F64, I64, Mask
 from vedette.query.promql.ast import Aggregation
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import Groups, encode, group_by, only, with_column

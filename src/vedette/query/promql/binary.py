@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from vedette.model.arrays import F64, I64, Mask
 from vedette.model.blocks import LabelTable
 from vedette.model.labels import METRIC_NAME
-from vedette.model.samples import F64, I64, Mask
 from vedette.query.promql.ast import Binary, Cardinality, VectorMatching
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import (

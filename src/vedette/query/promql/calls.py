@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vedette.model.arrays import F64, Mask
 from vedette.model.blocks import LabelTable
-from vedette.model.samples import F64, Mask
 from vedette.query.promql import histogram
 from vedette.query.promql.ast import Call, Expr, MatrixSelector, Paren, VectorSelector
 from vedette.query.promql.labeling import EMPTY_TABLE, concat, encode, with_column

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vedette.model.samples import F64, I64, Mask
+from vedette.model.arrays import F64, I64, Mask
 from vedette.query.promql.windows import Windows
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vedette.model.arrays import I64
 from vedette.model.labels import METRIC_NAME
 from vedette.model.results import (
     QueryResult,
@@ -19,7 +20,6 @@ from vedette.model.results import (
     VectorResult,
     steps,
 )
-from vedette.model.samples import I64
 from vedette.query.errors import QueryError as QueryError
 from vedette.query.promql.ast import Expr, MatrixSelector, Paren, Subquery, ValueType
 from vedette.query.promql.budget import Budget

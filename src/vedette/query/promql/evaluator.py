@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from vedette.model.arrays import F64, I64, Mask
 from vedette.model.blocks import Block
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher, MatchOp
-from vedette.model.samples import F64, I64, Mask
 from vedette.query.promql import binary, histogram
 from vedette.query.promql.aggregate import STREAMED, streamed, whole
 from vedette.query.promql.ast import (

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vedette.model.arrays import F64, I64, Mask
 from vedette.model.labels import METRIC_NAME
-from vedette.model.samples import F64, I64, Mask
 from vedette.query.promql.ast import Span
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import group_by

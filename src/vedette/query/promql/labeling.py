@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vedette.model.arrays import I32, I64
 from vedette.model.blocks import LabelTable
 from vedette.model.labels import METRIC_NAME
-from vedette.model.samples import I32, I64
 
 EMPTY_TABLE = LabelTable((), np.zeros((0, 1), np.int32), ())
 """The table of one series without labels."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vedette.model.samples import F64, I64, Mask
+from vedette.model.arrays import F64, I64, Mask
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.counters import extrapolated, newest_pair, transitions
 from vedette.query.promql.remarks import execution_error

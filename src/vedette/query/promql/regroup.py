@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from vedette.model.arrays import I64, Mask
 from vedette.model.blocks import AnyBlock, Block, RaggedBlock
-from vedette.model.samples import I64, Mask
 from vedette.query.promql.budget import Budget
 
 _WORTH = 8

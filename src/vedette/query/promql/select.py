@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vedette.model.arrays import F64, I64, Mask
 from vedette.model.blocks import AnyBlock, Block, LabelTable, RaggedBlock, Selection
-from vedette.model.samples import F64, I64, Mask, is_absent, is_stale
+from vedette.model.samples import is_absent, is_stale
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import concat
 from vedette.query.promql.regroup import cut_block, regrouped

@@ -12,9 +12,10 @@ from typing import TypeAlias
 
 import numpy as np
 
+from vedette.model.arrays import F64, I64, Mask
 from vedette.model.blocks import LabelTable
 from vedette.model.labels import METRIC_NAME
-from vedette.model.samples import ABSENT, F64, I64, Mask
+from vedette.model.samples import ABSENT
 from vedette.query.promql.ast import Span
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import group_all, names_of

@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 import re2
 
+from vedette.model.arrays import F64, I64
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher, MatchOp
-from vedette.model.samples import F64, I64
 from vedette.query.promql.ast import Span
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import encode, label_order, with_column

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vedette.model.samples import F64, I64, Mask
+from vedette.model.arrays import F64, I64, Mask
 from vedette.query.promql.budget import Budget
 
 _TENSOR_CELLS = 1 << 20

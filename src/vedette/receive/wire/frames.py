@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.model.samples import F64, I64, Mask
+from vedette.model.arrays import F64, I64, Mask
 
 Bytes = NDArray[np.uint8]
 

@@ -25,8 +25,9 @@ from dataclasses import dataclass, field
 import cramjam
 import numpy as np
 
+from vedette.model.arrays import F64, I32, I64
 from vedette.model.labels import METRIC_NAME, Labels
-from vedette.model.samples import ABSENT_BITS, F64, I32, I64, NAN_BITS, bits
+from vedette.model.samples import ABSENT_BITS, NAN_BITS, bits
 from vedette.receive.wire.errors import LabelsError, OtherFieldsError, TooLargeError, WireError
 from vedette.receive.wire.frames import Bytes, Frames, find_frames, samples_of
 from vedette.receive.wire.protobuf import BYTES, FIXED64, VARINT, fields, signed, varint

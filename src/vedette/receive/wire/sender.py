@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vedette.model.samples import I32, I64, Mask
+from vedette.model.arrays import I32, I64, Mask
 from vedette.receive.wire.frames import Bytes, Frames, fixed_bits, frame_at
 
 _ENTRY_OVERHEAD = 150

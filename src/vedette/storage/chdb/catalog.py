@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.model.arrays import I64
 from vedette.model.blocks import LabelTable
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher, MatchOp
-from vedette.model.samples import I64
 from vedette.storage.chdb.native import Column, block, nested, numbers, text, texts
 from vedette.storage.chdb.session import StatementRunner
 from vedette.storage.matching import matching_metrics, matching_rows

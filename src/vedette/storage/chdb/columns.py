@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from vedette.model.arrays import I64
 from vedette.model.blocks import Selection
 from vedette.model.events import Event
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
-from vedette.model.samples import I64
 from vedette.storage.chdb import events
 from vedette.storage.chdb.catalog import Catalog, Registration, StoredSeries
 from vedette.storage.chdb.decode import Vectors, blocks, stored_rows

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.model.arrays import F64, I32, I64, Mask
 from vedette.model.blocks import AnyBlock, Block, RaggedBlock
-from vedette.model.samples import F64, I32, I64, Mask
 from vedette.storage.chdb.encode import POWERS, RAW, ranges
 from vedette.storage.chdb.native import Column, Nested, nested, numbers
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.model.samples import F64, I64
+from vedette.model.arrays import F64, I64
 from vedette.storage.chdb.native import array_offsets, block, text
 from vedette.storage.columns import ChunkBatch
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.model.samples import I64
+from vedette.model.arrays import I64
 from vedette.storage.interface import StorageError
 
 _SCALARS: dict[str, np.dtype[Any]] = {

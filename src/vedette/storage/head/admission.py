@@ -7,7 +7,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from vedette.model.samples import F64, I32, I64, Mask, SampleBatch, bits
+from vedette.model.arrays import F64, I32, I64, Mask
+from vedette.model.samples import SampleBatch, bits
 from vedette.storage.regroup import Runs, offsets_of
 
 

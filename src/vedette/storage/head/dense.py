@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vedette.model.arrays import F64, I32, I64
 from vedette.model.blocks import Block
-from vedette.model.samples import ABSENT, F64, I32, I64, is_absent
+from vedette.model.samples import ABSENT, is_absent
 
 _FIRST_ROWS = 32
 _SLACK = 8  # growth leaves one eighth (of columns) or a quarter (of rows) free

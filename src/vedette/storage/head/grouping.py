@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vedette.model.arrays import I32
 from vedette.model.blocks import AnyBlock
-from vedette.model.samples import I32
 from vedette.storage.head.ragged import RaggedPool
 from vedette.storage.regroup import crop, regroup, renumber
 from vedette.storage.series_index import MemorySeriesIndex

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vedette.model.arrays import I32, I64
 from vedette.model.blocks import AnyBlock, Selection
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
-from vedette.model.samples import I32, I64, SampleBatch
+from vedette.model.samples import SampleBatch
 from vedette.storage.head.admission import (
     Refusal,
     Sorted,

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.model.samples import F64, I32, I64, Mask
+from vedette.model.arrays import F64, I32, I64, Mask
 from vedette.storage.regroup import Runs, offsets_of
 
 PAGE = 32

@@ -11,9 +11,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.model.arrays import F64, I64
 from vedette.model.events import Event
 from vedette.model.labels import Labels, series_id
-from vedette.model.samples import F64, I64, SampleBatch
+from vedette.model.samples import SampleBatch
 from vedette.storage.columns import ChunkBatch
 from vedette.storage.series_index import parse_canonical
 from vedette.storage.spool.frames import EventsRecord, Record, SamplesRecord, SeriesRecord

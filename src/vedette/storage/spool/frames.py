@@ -19,8 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vedette.model.arrays import I32, I64
 from vedette.model.events import Event
-from vedette.model.samples import I32, I64, SampleBatch
+from vedette.model.samples import SampleBatch
 
 MAGIC = b"VDSPOOL1"
 _HEADER = struct.Struct("<8s16sQQqI4x")

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vedette.model.samples import I32, SampleBatch
+from vedette.model.arrays import I32
+from vedette.model.samples import SampleBatch
 from vedette.storage.spool.files import SpoolFile, SpoolFiles
 from vedette.storage.spool.frames import (
     HEADER_SIZE,

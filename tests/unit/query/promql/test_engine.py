@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vedette.model.blocks import Block, Histograms, LabelTable, Selection
+from vedette.model.blocks import Block, LabelTable, Selection
+from vedette.model.histograms import Histograms
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.results import SamplesResult, ScalarResult, StringResult, VectorResult

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from tests.unit.storage.chdb.chunks import labels, points
 from vedette.kit.clock import FakeClock
+from vedette.model.arrays import F64, I64
 from vedette.model.events import Event
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, MatchOp
-from vedette.model.samples import F64, I64, SampleBatch
+from vedette.model.samples import SampleBatch
 from vedette.storage.head.head import Head, HeadSettings
 from vedette.storage.ingest import IngestPipeline, IngestSettings
 from vedette.storage.interface import StorageError
