@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
+from vedette.kit.addresses import AddressError, Resolver, choose, resolve
 from vedette.kit.clock import iso
 from vedette.model.alerts import Alert
 from vedette.model.notifications import (
@@ -22,7 +23,6 @@ from vedette.model.notifications import (
     Notification,
     fingerprint,
 )
-from vedette.notify.addresses import AddressError, Resolver, choose, resolve
 from vedette.notify.settings import WebhookSettings
 
 _NEVER = "0001-01-01T00:00:00Z"

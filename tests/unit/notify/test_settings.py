@@ -7,9 +7,10 @@ from pathlib import Path
 
 from tests.unit.notify.support import inline
 from vedette.kit.clock import FakeClock
+from vedette.kit.secrets import Secret
 from vedette.kit.yamlpos import Fault, Section, compose
 from vedette.notify.registry import Surroundings, build_receivers, read_receivers
-from vedette.notify.settings import LogSettings, ReceiverSettings, Secret, WebhookSettings
+from vedette.notify.settings import LogSettings, ReceiverSettings, WebhookSettings
 
 
 def read(text: str, folder: Path) -> tuple[tuple[ReceiverSettings, ...], str]:

@@ -13,10 +13,11 @@ import httpx
 import pytest
 
 from tests.unit.notify.support import START, notification
+from vedette.kit.addresses import AddressError, choose, refusal
 from vedette.kit.clock import iso
+from vedette.kit.secrets import Secret
 from vedette.model.notifications import DeliveryOutcome, DeliveryReason, fingerprint
-from vedette.notify.addresses import AddressError, choose, refusal
-from vedette.notify.settings import Secret, WebhookSettings
+from vedette.notify.settings import WebhookSettings
 from vedette.notify.webhook import WebhookChannel, judge, webhook_body
 
 
