@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.promqltest.script import Clear, Eval, Expectation, Load, Point, read
+from tests.promqltest.script import Clear, Eval, Expectation, Load, read
 from vedette.model.arrays import F64, I64
 from vedette.model.labels import Labels
 from vedette.model.results import (
@@ -23,6 +23,7 @@ from vedette.model.results import (
 from vedette.model.samples import is_absent
 from vedette.query.errors import QueryError
 from vedette.query.promql.engine import Engine, EngineOptions
+from vedette.query.promql.notation import Point
 from vedette.query.promql.parser import PromQLSyntaxError
 from vedette.query.promql.remarks import describe
 from vedette.query.source import MemorySamples

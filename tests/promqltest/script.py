@@ -12,18 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vedette.kit.duration import parse_duration
-from vedette.model.labels import METRIC_NAME, Labels
-from vedette.model.matchers import MatchOp
-from vedette.model.samples import STALE
-from vedette.query.promql.ast import VectorSelector
+from vedette.model.labels import Labels
+from vedette.query.promql.notation import NUMBER, Point, number, series_line
 from vedette.query.promql.parser import parse
 
-Point = float | str | None
-"""A value, the text of a native histogram, or ``None`` for no sample."""
-
-_NUMBER = r"(?:[iI]nf|[nN]a[nN]|0[xX][0-9a-fA-F]+(?![\d]*x)|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
-_REPEATED = re.compile(rf"([+-]?{_NUMBER})(?:([+-]{{1,2}})({_NUMBER}))?x(\d+)")
-_HISTOGRAM = re.compile(r"\{\{(.*?)\}\}(?:([+-])\{\{(.*?)\}\})?(?:x(\d+))?")
 _EVAL = re.compile(
     r"eval(?:_(?P<kind>fail|warn|info|ordered))?\s+"
     r"(?:instant\s+at\s+(?P<at>\S+)|"
@@ -33,7 +25,7 @@ _EXPECT = re.compile(r"expect\s+(?P<what>\w+)(?:\s+(?P<how>msg|regex):\s*(?P<tex
 _EXPECT_RANGE = re.compile(r"expect\s+range\s+vector\s+from\s+(\S+)\s+to\s+(\S+)\s+step\s+(\S+)")
 
 
-class ScriptError(Exception):
+class ScriptError(ValueError):
     """A line that is not in the format."""
 
 
@@ -131,7 +123,7 @@ def _eval(line: int, head: str, body: list[str]) -> Eval:
     try:
         for text in body:
             _result_line(case, text)
-    except (ValueError, ScriptError) as error:
+    except ValueError as error:
         case.broken = str(error)
     return case
 
@@ -149,7 +141,7 @@ def _result_line(case: Eval, line: str) -> None:
         case.expectations.append(Expectation("fail", how, line.split(None, 1)[1]))
     elif words[0] == "expect":
         _expect_line(case, line)
-    elif re.fullmatch(rf"[+-]?{_NUMBER}", line):
+    elif re.fullmatch(rf"[+-]?{NUMBER}", line):
         case.scalar = number(line)
     else:
         case.series.append(series_line(line))
@@ -172,93 +164,3 @@ def _expect_line(case: Eval, line: str) -> None:
         case.ordered = True
         return
     case.expectations.append(Expectation(match["what"], match["how"] or "", match["text"] or ""))
-
-
-def series_line(line: str) -> tuple[Labels, list[Point]]:
-    """Return the labels and the expanded points of ``metric{label="value"} points``."""
-    at = 0
-    while at < len(line) and (line[at].isalnum() or line[at] in "_:"):
-        at += 1
-    brace = at
-    while brace < len(line) and line[brace] == " ":
-        brace += 1
-    # "{{" begins a native histogram, which is a point.
-    if brace < len(line) and line[brace] == "{" and not line.startswith("{{", brace):
-        at = _closing(line, brace)
-    return labels_of(line[:at]), points(line[at:])
-
-
-def _closing(line: str, at: int) -> int:
-    quote = ""
-    while at < len(line):
-        char = line[at]
-        if quote:
-            if char == "\\" and quote != "`":
-                at += 1
-            elif char == quote:
-                quote = ""
-        elif char in "\"'`":
-            quote = char
-        elif char == "}":
-            return at + 1
-        at += 1
-    raise ScriptError(f"no closing brace: {line}")
-
-
-def labels_of(text: str) -> Labels:
-    """Return the labels that ``text`` names, as a selector would write them."""
-    if not text.strip() or text.strip().replace(" ", "") == "{}":
-        return Labels()
-    selector = parse(text if not text.endswith("{}") else text[:-2])
-    if not isinstance(selector, VectorSelector):
-        raise ScriptError(f"not a series: {text}")
-    pairs = {m.name: m.value for m in selector.matchers if m.op is MatchOp.EQUAL}
-    if selector.name is not None:
-        pairs[METRIC_NAME] = selector.name
-    return Labels.of(pairs)
-
-
-def number(text: str) -> float:
-    """Return the number that ``text`` writes."""
-    return float(int(text, 16)) if "0x" in text.lower() else float(text)
-
-
-def points(text: str) -> list[Point]:
-    """Expand ``1 2+3x2 _ _x3 stale {{…}}``."""
-    out: list[Point] = []
-    rest = text.strip()
-    while rest:
-        histogram = _HISTOGRAM.match(rest)
-        if histogram:
-            out += [histogram[0]] * (int(histogram[4] or 0) + 1)
-            rest = rest[histogram.end() :].strip()
-            continue
-        word, _, rest = rest.partition(" ") if "\t" not in rest else _first_word(rest)
-        rest = rest.strip()
-        out += _expanded(word)
-    return out
-
-
-def _first_word(text: str) -> tuple[str, str, str]:
-    word, *rest = text.split(None, 1)
-    return word, " ", rest[0] if rest else ""
-
-
-def _expanded(word: str) -> list[Point]:
-    if word == "stale":
-        return [STALE]
-    if word.startswith("_"):
-        return [None] * int(word[2:] or 1)
-    repeated = _REPEATED.fullmatch(word)
-    if repeated is None:
-        return [number(word)]
-    first, times = number(repeated[1]), int(repeated[4])
-    if repeated[3] is None:
-        return [first] * (times + 1)
-    stride = number(repeated[3]) * (-1.0 if repeated[2].count("-") % 2 else 1.0)
-    # Added up step by step, as the rounding of the expected values does.
-    out: list[Point] = [first]
-    for _ in range(times):
-        first += stride
-        out.append(first)
-    return out
