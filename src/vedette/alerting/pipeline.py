@@ -23,6 +23,7 @@ from vedette.alerting.route import Router
 from vedette.alerting.settings import AlertingSettings
 from vedette.alerting.silence import NoSilences, Silences, silenced_by
 from vedette.kit.clock import Clock
+from vedette.kit.complaints import Complaints
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.model.notifications import (
@@ -36,6 +37,10 @@ from vedette.model.notifications import (
 from vedette.storage.interface import StorageError
 
 _log = logging.getLogger(__name__)
+_ADVICE = (
+    "notifications go on from memory, and a restart could tell one twice; "
+    "free space on the disk, or see whether the state's database answers"
+)
 
 MIN_BUDGET_MS = 10_000
 _FORGET_AFTER_MS = 3_600_000
@@ -125,6 +130,7 @@ class Pipeline:
         self.counters = AlertingCounters()
         self._log = log
         self._clock = clock
+        self._complaints = Complaints(_log, clock)
         self._silences = silences or NoSilences()
         self._offload = offload
         self._external_url = external_url
@@ -357,21 +363,21 @@ class Pipeline:
         try:
             await self._offload(lambda: self._log.put(new))
             self._unsaved.discard(place)
-        except StorageError:
+        except StorageError as error:
             # The entry stands in memory: nothing is told twice before a restart.
             self._unsaved.add(place)
             self.counters.log_failures += 1
-            _log.exception("the notification log could not be written")
+            self._complaints.warn("the notification log cannot be written", error, _ADVICE)
 
     async def _entry(self, place: tuple[str, str]) -> LogEntry | None:
         if place in self._entries:
             return self._entries[place]
         try:
             entry = await self._offload(lambda: self._log.get(*place))
-        except StorageError:
+        except StorageError as error:
             # Rather tell twice than not at all.
             self.counters.log_failures += 1
-            _log.exception("the notification log could not be read")
+            self._complaints.warn("the notification log cannot be read", error, _ADVICE)
             return None
         if entry is not None:
             self._entries[place] = entry

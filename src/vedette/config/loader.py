@@ -5,6 +5,7 @@ Text → :class:`Node` → one reader per section → :class:`Settings`. Each ro
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import os
 import re
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from vedette.alerting.settings import read_alerting_settings
 from vedette.config.settings import (
@@ -142,7 +144,7 @@ def _storage(section: Section | None) -> StorageSettings:
         return StorageSettings()
     default = StorageSettings()
     settings = StorageSettings(
-        state=section.text("state"),
+        state=_state(section),
         head_bytes=section.integer("head_bytes", default.head_bytes, 8 << 20, 1 << 40),
         segment_seconds=section.duration("segment", 60_000, minimum=1_000) / 1000,
         max_series=section.integer("max_series", default.max_series, 1_000, 1 << 31),
@@ -150,6 +152,48 @@ def _storage(section: Section | None) -> StorageSettings:
     )
     section.done()
     return settings
+
+
+def _state(section: Section) -> str:
+    """Return the address of the state's database, where it is one that Vedette can use."""
+    node = section.scalar("state")
+    if node is None:
+        return ""
+    # The address holds a password: what is said of it must not repeat it.
+    message = state_fault(node.text)
+    if not message and node.text and importlib.util.find_spec("psycopg") is None:
+        section.fault(
+            "state", "a PostgreSQL state needs psycopg", "pip install 'vedette[postgres]'"
+        )
+    elif message:
+        section.fault(
+            "state",
+            message,
+            "write postgresql://user:password@host:5432/database, "
+            "or leave it out: SQLite in data_dir",
+        )
+    return "" if message else node.text
+
+
+def state_fault(address: str) -> str:
+    """Return why ``address`` cannot be the state's database, or ""; no secret is repeated."""
+    scheme, separator, _ = address.partition("://")
+    if not separator:
+        return "storage.state is not the address of a database"
+    if scheme not in ("postgresql", "postgresql+psycopg"):
+        known = re.fullmatch(r"[a-zA-Z][a-zA-Z0-9+.-]{0,30}", scheme)
+        return f"the state cannot live in {scheme if known else 'such a database'}"
+    try:
+        parts = urlsplit(address)
+        # Reading the port raises where it is no number.
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "host or port in storage.state cannot be read"
+    if not parts.path.strip("/"):
+        return "storage.state names no database"
+    if not host and "host=" not in parts.query:
+        return "storage.state names no host"
+    return ""
 
 
 def _query(section: Section | None) -> QuerySettings:

@@ -363,7 +363,11 @@ class Section:
         """Return the nodes of a list of single values."""
         found = []
         for node in self.items(key):
-            if node.kind is Kind.SCALAR:
+            if node.is_null or node.tag == "bool":
+                word = f'"{node.text}"' if node.text else "nothing"
+                fix = f"write '{node.text}' in quotes" if node.text else "remove the entry"
+                self.faults.append(node.fault(f'"{key}" must hold texts, not {word}', fix))
+            elif node.kind is Kind.SCALAR:
                 found.append(node)
             else:
                 self.faults.append(node.fault(f'"{key}" must hold single values, not {node.kind}'))

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import numpy as np
 
 from vedette.kit.clock import Clock
+from vedette.kit.complaints import Complaints
 from vedette.model.alerts import Alert, AlertInstance, AlertState
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE, SampleBatch
@@ -27,6 +28,11 @@ from vedette.rules.status import GroupStatus, RuleCounters, RuleHealth, RuleStat
 from vedette.storage.interface import Ingest, SeriesIndex, StorageError
 
 _log = logging.getLogger(__name__)
+
+_ADVICE = (
+    "rules go on from memory, and it is tried again; "
+    "free space on the disk, or see whether the state's database answers"
+)
 
 LEASE_NAME = "rules"
 LEASE_TTL_MS = 15_000
@@ -58,6 +64,10 @@ class Surroundings:
     external_url: str = ""
     outage_tolerance_ms: int = 3_600_000
     counters: RuleCounters = field(default_factory=RuleCounters)
+    complaints: Complaints = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "complaints", Complaints(_log, self.clock))
 
 
 def offset_of(key: str, interval_ms: int) -> int:
@@ -165,7 +175,9 @@ class GroupRunner:
             error = await self._write(rule, done.samples, ts)
         if error:
             around.counters.failures += 1
-            _log.warning("rule %s of group %s failed: %s", rule.name, self.group.key, error)
+            if error != self._status[rule.key].last_error:
+                # Said when it begins or changes; the status and the counter tell the rest.
+                _log.warning("rule %s of group %s failed: %s", rule.name, self.group.key, error)
         self._status[rule.key] = replace(
             self._status[rule.key],
             health=RuleHealth.ERR if error else RuleHealth.OK,
@@ -199,6 +211,7 @@ class GroupRunner:
             await around.ingest.append_samples(batch)
         except StorageError as error:
             around.counters.samples_refused += len(batch)
+            around.complaints.warn("series of rules cannot be written", error, _ADVICE)
             return f"its series could not be written: {error}"
         around.counters.samples += len(batch)
         return f"{refused} of its series are beyond the limit of series" if refused else ""
@@ -219,10 +232,10 @@ class GroupRunner:
         around, key = self._around, self.group.key
         try:
             await around.offload(lambda: around.states.replace(key, instances, now_ms))
-        except StorageError:
+        except StorageError as error:
             # Alerts must be told all the same; the next evaluation writes the whole state again.
             around.counters.state_failures += 1
-            _log.exception("the alert states of group %s could not be stored", key)
+            around.complaints.warn("alert states cannot be stored", error, _ADVICE)
         else:
             self._persisted = bool(instances)
 
@@ -323,18 +336,18 @@ class RulesRunner:
             return await self._around.offload(
                 lambda: self._leases.acquire(LEASE_NAME, self._holder, LEASE_TTL_MS, now)
             )
-        except StorageError:
+        except StorageError as error:
             # Nobody else can take the lease meanwhile either: who has it goes on.
             self.counters.state_failures += 1
-            _log.exception("the lease of the rules could not be renewed")
+            self._around.complaints.warn("the rules' lease cannot be renewed", error, _ADVICE)
             return self._held
 
     async def _release(self) -> None:
         try:
             await self._around.offload(lambda: self._leases.release(LEASE_NAME, self._holder))
-        except StorageError:
+        except StorageError as error:
             # It expires by itself.
-            _log.exception("the lease of the rules could not be given up")
+            self._around.complaints.warn("the rules' lease cannot be given up", error, _ADVICE)
 
     async def _retire_unknown(self) -> None:
         """Resolve what fires in groups that were taken from the files while nobody looked."""
@@ -352,10 +365,10 @@ class RulesRunner:
             for runner in self._groups:
                 await runner.restore()
             await self._retire_unknown()
-        except StorageError:
+        except StorageError as error:
             # Evaluating without the stored states would begin every pending alert anew; try later.
             self.counters.state_failures += 1
-            _log.exception("the alert states could not be loaded")
+            self._around.complaints.warn("alert states cannot be loaded", error, _ADVICE)
             return False
         for runner in self._groups:
             await self._around.sink.post(runner.alerts())

@@ -139,6 +139,8 @@ def _target_faults(job: ScrapeJob, seen: set[tuple[str, str]]) -> Iterator[Setti
 
 def address_fault(target: str) -> str:
     """Return what is wrong with the address ``target``, or the empty string."""
+    if target.isdecimal():
+        return f'target "{target}" is a number, not an address; write "127.0.0.1:{target}"'
     match = _ADDRESS.fullmatch(target)
     if match is None:
         return f'target "{target}" is not an address; write host:port, the rest goes into "path"'
@@ -158,12 +160,17 @@ def read_scrape_jobs(node: Node, faults: list[Fault]) -> ScrapeSettings:
         faults.append(node.fault(f"scrape must be a list of jobs, not {node.kind}", fix))
         return ScrapeSettings()
     jobs: list[ScrapeJob] = []
-    seen: set[tuple[str, str]] = set()
+    names: dict[str, int] = {}
     for item in node.items:
         before = len(faults)
         section = Section(item, faults, "a scrape job")
         job = _read_job(section)
-        faults += [_place(section, f).fault(f.message) for f in job_faults(job, seen)]
+        if job.job in names:
+            message = f'the job name "{job.job}" is used twice'
+            section.fault("job", message, f"see line {names[job.job]}; give one another name")
+        elif (name := section.value("job")) is not None:
+            names[job.job] = name.line
+        faults += [_place(section, f).fault(f.message) for f in job_faults(job, set())]
         if len(faults) == before:
             jobs.append(job)
     return ScrapeSettings(tuple(jobs))

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vedette.config.loader import ConfigError, is_loopback, load, parse_listen, read
+from vedette.config.loader import (
+    ConfigError,
+    is_loopback,
+    load,
+    parse_listen,
+    read,
+    state_fault,
+)
 from vedette.config.settings import Settings
 
 FOLDER = Path(__file__).resolve().parents[2] / "config"
@@ -88,3 +95,24 @@ def test_loopback() -> None:
         True,
         False,
     ]
+
+
+@pytest.mark.parametrize("name", [name for name in BAD if name.startswith("state_")])
+def test_faults_of_the_state_repeat_no_secret(name: str) -> None:
+    """What is said of an address does not hold the password in it."""
+    with pytest.raises(ConfigError) as caught:
+        load(FOLDER / name)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://v:p@db.example:5432/vedette",
+        "postgresql+psycopg://v@localhost/vedette",
+        "postgresql:///vedette?host=/run/postgresql",
+    ],
+)
+def test_addresses_of_the_state(address: str) -> None:
+    """Addresses of PostgreSQL are taken, also one of a socket."""
+    assert state_fault(address) == ""

@@ -59,7 +59,7 @@ GOOD = "- {job: a, targets: [h:1]}\n"
         ("- {job: a, targets: [ok:1, 'http://h:1/m']}", 1, 28, "host:port"),
         ("- {job: a, targets: [h:70000]}", 1, 22, "65535"),
         ("- {job: a, targets: [h:1, h:1]}", 1, 27, "twice"),
-        (GOOD + "- {job: a, targets: [h:1]}", 2, 22, "twice"),
+        (GOOD + "- {job: a, targets: [h:1]}", 2, 9, "twice"),
         ("- {job: a, targets: [h:1], timeout: 20s}", 1, 37, "at most the interval"),
         ("- {job: a, targets: [h:1], interval: 5ms}", 1, 38, "too short"),
         ("- {job: a, targets: [h:1], interval: 15}", 1, 38, "unit"),
