@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from vedette.model.arrays import F64, Mask
 from vedette.model.blocks import LabelTable
 from vedette.query.promql import histogram
 from vedette.query.promql.ast import Call, Expr, MatrixSelector, Paren, VectorSelector
+from vedette.query.promql.evaluation import Evaluation
 from vedette.query.promql.labeling import EMPTY_TABLE, concat, encode, with_column
 from vedette.query.promql.remarks import execution_error, number
 from vedette.query.promql.values import CELL_BYTES, Frame, Part, Scalar, Value, Vector, distinct
@@ -27,19 +27,16 @@ from vedette.query.promql.vectorfuncs import (
     sort_by_value,
 )
 
-if TYPE_CHECKING:
-    from vedette.query.promql.evaluator import Evaluator
-
-Evaluate = Callable[["Evaluator", Call, Frame], Value]
+Evaluate = Callable[[Evaluation, Call, Frame], Value]
 Change = Callable[[Part], Part]
-Prepare = Callable[["Evaluator", Call, Frame], Change]
+Prepare = Callable[[Evaluation, Call, Frame], Change]
 
 
 # ---- functions of each sample alone, which a stream passes through
 
 
 def _elementwise(function: Callable[[F64], F64]) -> Prepare:
-    def prepare(evaluator: Evaluator, call: Call, frame: Frame) -> Change:
+    def prepare(evaluator: Evaluation, call: Call, frame: Frame) -> Change:
         def change(part: Part) -> Part:
             with np.errstate(all="ignore"):
                 return replace(part, values=function(part.values))
@@ -49,7 +46,7 @@ def _elementwise(function: Callable[[F64], F64]) -> Prepare:
     return prepare
 
 
-def _round(evaluator: Evaluator, call: Call, frame: Frame) -> Change:
+def _round(evaluator: Evaluation, call: Call, frame: Frame) -> Change:
     one = len(call.args) < 2
     nearest = np.ones(len(frame)) if one else evaluator.scalar(call.args[1], frame)
 
@@ -60,7 +57,7 @@ def _round(evaluator: Evaluator, call: Call, frame: Frame) -> Change:
     return change
 
 
-def _clamp(evaluator: Evaluator, call: Call, frame: Frame) -> Change:
+def _clamp(evaluator: Evaluation, call: Call, frame: Frame) -> Change:
     bounds = [evaluator.scalar(arg, frame) for arg in call.args[1:]]
     low, high = np.full(len(frame), -np.inf), np.full(len(frame), np.inf)
     if call.function != "clamp_max":
@@ -98,11 +95,11 @@ def _of_query(value: Callable[[Frame], float]) -> Evaluate:
     return lambda evaluator, call, frame: Scalar(np.full(len(frame), value(evaluator.frame)))
 
 
-def _vector(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+def _vector(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     return Vector(EMPTY_TABLE, evaluator.scalar(call.args[0], frame)[None, :])
 
 
-def _scalar(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+def _scalar(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     vector = evaluator.vector(call.args[0], frame)
     mask = vector.mask()
     alone = mask.sum(axis=0) == 1
@@ -111,14 +108,14 @@ def _scalar(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
 
 
 def _extreme_of(pick: np.ufunc) -> Evaluate:
-    def evaluate(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+    def evaluate(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
         left, right = (evaluator.scalar(arg, frame) for arg in call.args)
         return Scalar(np.asarray(pick(left, right)))
 
     return evaluate
 
 
-def _date(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+def _date(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     part_of_date = DATES[call.function]
     if not call.args:
         return Vector(EMPTY_TABLE, part_of_date(frame.ts / 1000.0)[None, :].astype(np.float64))
@@ -127,7 +124,7 @@ def _date(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
     return evaluator.unnamed(replace(vector, values=values), call)
 
 
-def _timestamp(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+def _timestamp(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     inner = call.args[0]
     while isinstance(inner, Paren):
         inner = inner.expr
@@ -155,25 +152,25 @@ def _one_where(seen: Mask, expr: Expr) -> Vector:
     return Vector(labels, np.ones((1, len(seen))), ~seen[None, :])
 
 
-def _absent(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+def _absent(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     mask = evaluator.vector(call.args[0], frame).mask()
     return _one_where(np.asarray(mask.any(axis=0)), call.args[0])
 
 
-def _absent_over_time(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+def _absent_over_time(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     return _one_where(evaluator.seen(call, frame), call.args[0])
 
 
 # ---- histograms
 
 
-def _histogram_quantile(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+def _histogram_quantile(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     q = evaluator.scalar(call.args[0], frame)
     evaluator.warn_quantile(q, call.args[0])
     return _measured(evaluator, call, call.args[1], frame, q)
 
 
-def _measured(evaluator: Evaluator, call: Call, arg: Expr, frame: Frame, q: F64) -> Vector:
+def _measured(evaluator: Evaluation, call: Call, arg: Expr, frame: Frame, q: F64) -> Vector:
     vector = evaluator.vector(arg, frame)
     measure = histogram.quantile(q, arg.span, evaluator.remarks)
     result = histogram.measure_histograms(
@@ -182,7 +179,7 @@ def _measured(evaluator: Evaluator, call: Call, arg: Expr, frame: Frame, q: F64)
     return evaluator.unnamed(result, call)
 
 
-def _histogram_quantiles(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+def _histogram_quantiles(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     label = evaluator.text(call.args[1])
     results: list[Vector] = []
     for arg in call.args[2:]:
@@ -204,7 +201,7 @@ def _histogram_quantiles(evaluator: Evaluator, call: Call, frame: Frame) -> Valu
     return distinct(joint, call.span, evaluator.budget)
 
 
-def _histogram_fraction(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+def _histogram_fraction(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     low, high = (evaluator.scalar(arg, frame) for arg in call.args[:2])
     vector = evaluator.vector(call.args[2], frame)
     span = call.args[2].span
@@ -215,7 +212,7 @@ def _histogram_fraction(evaluator: Evaluator, call: Call, frame: Frame) -> Value
     return evaluator.unnamed(result, call)
 
 
-def _of_native_histograms(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+def _of_native_histograms(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     """Functions of native histograms ignore floats, and nothing else can be selected yet."""
     vector = evaluator.vector(call.args[0], frame)
     return vector.take(np.zeros(0, np.int64))
@@ -224,19 +221,19 @@ def _of_native_histograms(evaluator: Evaluator, call: Call, frame: Frame) -> Val
 # ---- labels and order
 
 
-def _label_replace(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+def _label_replace(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     texts = [evaluator.text(arg) for arg in call.args[1:]]
     vector, old = evaluator.vector(call.args[0], frame), evaluator.options.window_2x
     return label_replace(vector, texts, call.span, old, evaluator.budget)
 
 
-def _label_join(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+def _label_join(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     texts = [evaluator.text(arg) for arg in call.args[1:]]
     vector, old = evaluator.vector(call.args[0], frame), evaluator.options.window_2x
     return label_join(vector, texts, call.span, old, evaluator.budget)
 
 
-def _sort(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+def _sort(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     vector = evaluator.vector(call.args[0], frame)
     if len(evaluator.frame) > 1 or evaluator.frame.step:
         evaluator.remarks.warn(
@@ -253,7 +250,7 @@ def _sort(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
     return sort_by_value(vector, descending)
 
 
-def _info(evaluator: Evaluator, call: Call, frame: Frame) -> Value:
+def _info(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     raise execution_error(
         "info() is not supported; join the info metric with group_left instead", call.span
     )
