@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from vedette.alerting.pipeline import Pipeline
 from vedette.app.families import counter, gauge
+from vedette.app.forwarding import Forwarding
 from vedette.app.queries import QueryPool
 from vedette.app.storage import StorageRooms
 from vedette.notify.retry import NotifyCounters
@@ -34,6 +35,7 @@ class SelfMetrics(Collector):
         rules: RulesRunner,
         alerting: Pipeline,
         notify: NotifyCounters,
+        forwarding: Forwarding,
     ) -> None:
         self._version = version
         self._intake = intake
@@ -43,6 +45,7 @@ class SelfMetrics(Collector):
         self._rules = rules
         self._alerting = alerting
         self._notify = notify
+        self._forwarding = forwarding
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -65,6 +68,7 @@ class SelfMetrics(Collector):
         yield from self._rule_families()
         yield from self._alerting_families()
         yield from self._storage.families()
+        yield from self._forwarding.families()
 
     def _intake_families(self) -> Iterator[Metric]:
         snapshot = self._intake.snapshot()

@@ -18,6 +18,7 @@ from pathlib import Path
 from vedette.alerting.pipeline import Pipeline
 from vedette.app import views
 from vedette.app.engine import ChdbColumns
+from vedette.app.forwarding import Forwarding
 from vedette.app.intake import events_handler, write_handler
 from vedette.app.listen import HttpServer
 from vedette.app.metrics import SelfMetrics
@@ -77,6 +78,7 @@ class Server:
         self._notify = NotifySurroundings(self._clock, settings.server.data_dir)
         self._alerting = self._pipeline()
         self._rules = self._rules_runner()
+        self._forwarding = Forwarding(settings.remote_write, self._storage, self._clock, VERSION)
         self._web = WebApp(self._services(admin_token))
         self._fault: BaseException | None = None
 
@@ -119,6 +121,7 @@ class Server:
 
     async def _start(self, stack: AsyncExitStack, stop: asyncio.Event) -> None:
         stack.push_async_callback(self._storage.stop)
+        stack.callback(self._forwarding.close)
         stack.callback(self._watching.close)
         stack.callback(self._queries.close)
         self._waiting_for = "replaying the spool"
@@ -133,6 +136,10 @@ class Server:
             ("alerting", self._alerting.run()),
             ("rules", self._rules.run()),
             ("live", self._web.live.run()),
+            *(
+                (f"remote write to {each.destination.name}", each.run())
+                for each in self._forwarding.forwarders
+            ),
         ):
             stack.push_async_callback(self._spawn(name, loop, stop))
         # What was built for the whole life need not be looked at by every collection.
@@ -223,6 +230,7 @@ class Server:
             self._rules,
             self._alerting,
             self._notify.counters,
+            self._forwarding,
         )
         return Services(
             clock=self._clock,

@@ -21,6 +21,7 @@ from vedette.storage.samples import StoredEvents, StoredSamples
 from vedette.storage.series_index import MemorySeriesIndex
 from vedette.storage.spool.files import OsFiles
 from vedette.storage.state.alert_states import SqlAlertStates
+from vedette.storage.state.cursors import SqlCursors
 from vedette.storage.state.database import StateDatabase
 from vedette.storage.state.leases import SqlLeases
 from vedette.storage.state.notification_log import SqlNotificationLog
@@ -57,6 +58,7 @@ class StorageRooms:
         self.events = StoredEvents(self.ingest.events, self._columns)
         self.alert_states = SqlAlertStates(self.database)
         self.leases = SqlLeases(self.database)
+        self.cursors = SqlCursors(self.database)
         self.notification_log = SqlNotificationLog(self.database)
 
     async def start(self) -> None:

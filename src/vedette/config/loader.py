@@ -23,6 +23,7 @@ from vedette.config.settings import (
     Settings,
     StorageSettings,
 )
+from vedette.forward.settings import read_destinations
 from vedette.kit.yamlpos import Fault, Kind, Node, Section, compose
 from vedette.notify.registry import read_receivers
 from vedette.rules.files import load_rule_files
@@ -77,6 +78,9 @@ def read(text: str, file: str, faults: list[Fault]) -> Settings:
         scrape=_named(read_scrape_jobs(scrape, faults)) if scrape else ScrapeSettings(),
         rules=_rules(root.section("rules")),
         **_alerting(root.section("alerting"), Path(file).parent),
+        remote_write=read_destinations(
+            root.sections("remote_write"), os.environ, Path(file).parent
+        ),
         ingest_keys=_ingest_keys(root.value("ingest_keys"), faults),
         file=file,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vedette.alerting.settings import AlertingSettings, Route
+from vedette.forward.settings import Destination
 from vedette.notify.settings import LogSettings, ReceiverSettings
 from vedette.rules.settings import RulesSettings
 from vedette.scrape.settings import ScrapeSettings
@@ -100,5 +101,6 @@ class Settings:
         default_factory=lambda: AlertingSettings(Route(DEFAULT_RECEIVER.name))
     )
     receivers: tuple[ReceiverSettings, ...] = (DEFAULT_RECEIVER,)
+    remote_write: tuple[Destination, ...] = ()
     ingest_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     file: str = ""

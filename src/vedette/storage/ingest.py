@@ -38,6 +38,7 @@ from vedette.storage.spool.frames import (
     encode_events,
 )
 from vedette.storage.spool.spool import Segment, Spool, SpoolSettings, SpoolStats, Write
+from vedette.storage.spool.tail import SpoolTail
 
 log = logging.getLogger(__name__)
 
@@ -241,6 +242,10 @@ class IngestPipeline:
             self._head.incomplete_until(int(batch.ts.max()))
         self._head.append(replace(batch, refs=mapped), record.sequence, _ENDLESS)
         self.stats.samples_replayed += len(batch)
+
+    def tail(self) -> SpoolTail:
+        """Return a reader of everything that is acknowledged from now on, and of what is kept."""
+        return SpoolTail(self._spool, self._index.refs)
 
     # Acceptance, on the event loop
 

@@ -53,6 +53,10 @@ class SpoolFiles(Protocol):
         """Return the content."""
         ...
 
+    def read_part(self, name: str, begin: int, end: int) -> bytes:
+        """Return the bytes from ``begin`` to ``end``, fewer where the file is shorter."""
+        ...
+
     def truncate(self, name: str, size: int) -> None:
         """Cut a file to ``size`` bytes and sync it."""
         ...
@@ -134,6 +138,12 @@ class OsFiles:
             while size < len(content) and (more := file.readinto(content[size:].data)):
                 size += more
         return content[:size].data
+
+    def read_part(self, name: str, begin: int, end: int) -> bytes:
+        """Return the bytes from ``begin`` to ``end``, fewer where the file is shorter."""
+        with (self._folder / name).open("rb") as file:
+            file.seek(begin)
+            return file.read(end - begin)
 
     def truncate(self, name: str, size: int) -> None:
         """Cut a file to ``size`` bytes and sync it."""
@@ -264,6 +274,13 @@ class CrashFiles:
         """Return the content."""
         self.step()
         return bytes(self._live[name].content)
+
+    def read_part(self, name: str, begin: int, end: int) -> bytes:
+        """Return the bytes from ``begin`` to ``end``, fewer where the file is shorter."""
+        self.step()
+        if name not in self._live:
+            raise FileNotFoundError(name)
+        return bytes(self._live[name].content[begin:end])
 
     def truncate(self, name: str, size: int) -> None:
         """Cut a file to ``size`` bytes and sync it."""

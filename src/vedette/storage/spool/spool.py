@@ -51,11 +51,13 @@ class SpoolSettings:
         segment_bytes: a segment is sealed when it is larger; also bounds the memory of a flush.
         retain_ms: how long a flushed segment is kept; longer than samples may be out of order.
         retain_bytes: flushed segments beyond this are let go earlier, oldest first.
+        held_bytes: flushed segments that a reader still needs are kept up to this size.
     """
 
     segment_bytes: int = 16 << 20
     retain_ms: int = 600_000
     retain_bytes: int = 256 << 20
+    held_bytes: int = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,23 @@ class Segment:
     size: int
     flushed: bool = False
     damaged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The part of a segment that is durable, sealed or still written.
+
+    Attributes:
+        number, name: of the segment; the name changes when it is flushed.
+        first_sequence, last_sequence: of its batches; no batch when the last is the smaller one.
+        size: bytes that may be read.
+    """
+
+    number: int
+    name: str
+    first_sequence: int
+    last_sequence: int
+    size: int
 
 
 @dataclass(slots=True)
@@ -149,6 +168,7 @@ class Spool:
         self._floor = NEVER
         self._number = 0
         self._sequence = 0
+        self._holds: dict[str, int] = {}
 
     # Start
 
@@ -339,13 +359,49 @@ class Spool:
     def _expired(self, now: int) -> list[Segment]:
         with self._lock:
             flushed = [s for s in self._segments if s.flushed]
-        room = self._settings.retain_bytes
+            needed = min(self._holds.values(), default=self._sequence)
+        room, held = self._settings.retain_bytes, self._settings.held_bytes
         expired = []
         for segment in reversed(flushed):
             room -= segment.size
+            held -= segment.size
+            if segment.last_sequence > needed and held >= 0:
+                continue
             if room < 0 or now - segment.sealed_at >= self._settings.retain_ms:
                 expired.append(segment)
         return expired
+
+    # Reading on
+
+    def hold(self, reader: str, sequence: int) -> None:
+        """Keep batches newer than ``sequence`` for ``reader``, within ``held_bytes``."""
+        with self._lock:
+            self._holds[reader] = sequence
+
+    def extents(self) -> list[Extent]:
+        """Return what is durable, oldest first; the last one may still grow."""
+        with self._lock:
+            found = [
+                Extent(s.number, s.name, s.first_sequence, s.last_sequence, s.size)
+                for s in self._segments
+            ]
+            active = self._active
+            if active is not None:
+                first = active.header.first_sequence
+                found.append(
+                    Extent(
+                        active.header.number, active.name, first, active.last_sequence, active.size
+                    )
+                )
+        return found
+
+    def read_part(self, extent: Extent, begin: int) -> bytes:
+        """Return the bytes of ``extent`` from ``begin`` on.
+
+        Raises:
+            OSError: the file cannot be read, or has got another name meanwhile.
+        """
+        return self._files.read_part(extent.name, begin, extent.size)
 
     def seal(self, now: int, age_ms: int = 0) -> None:
         """End the active segment if it holds a batch and was begun at least ``age_ms`` ago.

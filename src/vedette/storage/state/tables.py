@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, Table, Text
 
-HEAD = "0001"
+HEAD = "0002"
 """Revision of these tables; a test holds it against the newest migration."""
 
 METADATA = MetaData()
@@ -49,4 +49,12 @@ leases = Table(
     Column("name", Text, primary_key=True),
     Column("holder", Text, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+)
+
+# How far the readers of the spool got: ingest sequences.
+cursors = Table(
+    "cursors",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
 )
