@@ -21,6 +21,7 @@ from vedette.model.arrays import I32
 from vedette.model.labels import Labels
 from vedette.receive.wire.remote_write import WriteLimits, decode, decompress
 from vedette.receive.wire.sender import SenderCache
+from vedette.scrape.formats import Answer
 from vedette.scrape.settings import ScrapeJob
 from vedette.scrape.target import Target, TargetScrape
 
@@ -74,7 +75,7 @@ def scrapes() -> None:
     def take(body: bytes) -> None:
         nonlocal ts
         ts += 15_000
-        scrape.commit(scrape.success(body, ts, 0.1))
+        scrape.commit(scrape.success(Answer(body), ts, 0.1))
 
     body = exposition(values)
     first = best(lambda: take(body), 1)

@@ -1,32 +1,46 @@
-"""The Prometheus text format 0.0.4, parsed with a cache per target.
+"""The Prometheus text format and OpenMetrics, parsed with a cache per target.
 
 A target sends the same series again and again. The text before the value of a line therefore is
-looked up in a dict of refs, and only the value is parsed; a line that is not known yet takes the
-slow way through the full grammar once. Unlike in Prometheus, a malformed line costs only itself: it
-is counted with its reason and the well-formed lines are kept.
+looked up in a dict of known series, and only the value is parsed; a line that is not known yet
+takes the slow way through the full grammar once. Unlike in Prometheus, a malformed line costs only
+itself: it is counted with its reason and the well-formed lines are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
 
 import numpy as np
 
-from vedette.model.arrays import F64, I32, I64
+from vedette.model.arrays import F64, I32, I64, Mask
+from vedette.model.histograms import Histograms
 from vedette.model.labels import METRIC_NAME, Labels
-from vedette.model.samples import NAN_BITS, bits
+from vedette.model.samples import HISTOGRAM, NAN_BITS, Exemplar, bits
+from vedette.scrape.custom_buckets import convert
+from vedette.scrape.families import Member, member_of
+from vedette.scrape.formats import Format, FormatOptions
 from vedette.scrape.grammar import (
-    LineError,
+    LineExemplar,
     Metadata,
     Refusals,
     RejectedLineError,
+    Sample,
+    parse_exemplar,
     parse_float,
     parse_line,
     parse_metadata,
+    parse_seconds,
     split_lines,
 )
+from vedette.scrape.parsed import (
+    NUMBERED_AT_ONCE,
+    Exposition,
+    ExpositionError,
+    Finish,
+    parse,
+)
+from vedette.scrape.series_cache import NO_GROUP, UNSTORED, Role, SeriesCache
 from vedette.storage.interface import SeriesIndex
 
 _REFUSED = -1
@@ -37,32 +51,9 @@ _LINE_BYTES = 64 * 1024
 _AT_ONCE = 20_000
 _QUICK_LINES = 200
 _QUICK_BYTES = 16 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Exposition:
-    """Samples of one scrape in the order of their lines.
-
-    Attributes:
-        refs: int32[n]; no −1.
-        values: float64[n].
-        ts: int64[n] milliseconds, −1 where the line has no timestamp; ``None`` when no line has.
-        scraped: number of sample lines, the refused ones included.
-        rejected: lines refused, by reason.
-        errors: the first few of them.
-    """
-
-    refs: I32
-    values: F64
-    ts: I64 | None
-    scraped: int
-    rejected: Mapping[str, int]
-    errors: tuple[LineError, ...]
-
-
-Finish = Callable[[dict[str, str], str], Labels]
-"""Makes the stored labels of a series from those of its line (``__name__`` included) and the type
-of its family; raises :class:`RejectedLineError` when the series cannot be kept."""
+_CLASSIC = (Role.BUCKET, Role.SUM, Role.COUNT)
+_EOF = b"# EOF"
+_EXEMPLAR = b" # {"
 
 
 @dataclass(slots=True)
@@ -70,7 +61,7 @@ class _Rows:
     """What each line of the latest body stands for, by its place."""
 
     lines: list[bytes]
-    refs: I32
+    entries: I32
     values: F64
     ts: I64
 
@@ -80,14 +71,28 @@ class _Rows:
         return cls(lines, np.full(n, _MISSING, np.int32), np.zeros(n), np.full(n, -1, np.int64))
 
 
-@dataclass(slots=True)
-class Reading:
-    """A scrape on its way through the parser."""
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A series that is to be numbered: the place of its line, and its entry to be."""
 
+    place: int
+    key: bytes
+    labels: Labels
+    group: int
+    role: Role
+    bound: float
+
+
+@dataclass(slots=True)
+class TextReading:
+    """A scrape on its way through the parser; implements ``Reading``."""
+
+    parser: ExpositionParser
     rows: _Rows
     missing: list[int]
     refusals: Refusals = field(default_factory=Refusals)
-    pending: list[tuple[int, bytes | None, Labels]] = field(default_factory=list)
+    pending: list[_New] = field(default_factory=list)
+    exemplars: dict[int, LineExemplar] = field(default_factory=dict)
 
     @property
     def laborious(self) -> bool:
@@ -96,39 +101,60 @@ class Reading:
             return True
         return sum(len(self.rows.lines[i]) for i in self.missing) > _QUICK_BYTES
 
+    def read(self) -> None:
+        """Read the lines that are no plain sample of a known series, by the full grammar."""
+        self.parser.read(self)
+
+    def number(self, most: int = NUMBERED_AT_ONCE) -> bool:
+        """Number up to ``most`` new series; return whether there are more."""
+        return self.parser.number(self, most)
+
+    def end(self) -> Exposition:
+        """Return what the scrape brought, and remember it for the next one."""
+        return self.parser.end(self)
+
 
 class ExpositionParser:
-    """Parser of one target's scrapes; keeps the cache between them.
+    """Parser of one target's scrapes; keeps the cache between them. Implements ``Parser``."""
 
-    A scrape takes four steps: ``begin``, ``read``, ``number`` until it returns false, ``end``; one
-    scrape at a time. Only ``number`` asks the index, the others may run in another thread.
-    """
-
-    def __init__(self, index: SeriesIndex, finish: Finish, line_bytes: int = _LINE_BYTES) -> None:
+    def __init__(
+        self,
+        index: SeriesIndex,
+        finish: Finish,
+        line_bytes: int = _LINE_BYTES,
+        format: Format = Format.TEXT,
+        options: FormatOptions | None = None,
+    ) -> None:
         self._index = index
         self._finish = finish
         self._line_bytes = line_bytes
-        self._refs: dict[bytes, int] = {}
+        self._openmetrics = format is Format.OPENMETRICS
+        self._options = options or FormatOptions()
+        self._cache = SeriesCache()
         self._rows = _Rows.of([])
+        self._unnumbered: dict[int, Labels] = {}
+        self._last_exemplar: dict[int, bytes] = {}
         self.metadata: dict[str, Metadata] = {}
         self._faulty_comments = Refusals()
 
     def parse(self, body: bytes) -> Exposition:
-        """Parse one scrape by all steps; never raises for what the body holds."""
-        reading = self.begin(body)
-        self.read(reading)
-        while self.number(reading):
-            pass
-        return self.end(reading)
+        """Parse one scrape by all steps; raises as ``begin``."""
+        return parse(self, body)
 
-    def begin(self, body: bytes) -> Reading:
-        """Take what is known already, which is quick."""
+    def begin(self, body: bytes) -> TextReading:
+        """Take what is known already, which is quick.
+
+        Raises:
+            ExpositionError: an OpenMetrics body does not end with ``# EOF``.
+        """
+        if self._openmetrics:
+            _check_end(body)
         lines = split_lines(body, self._line_bytes)
         rows = self._rows
         if len(lines) == len(rows.lines):
             # Most lines of most targets say the same as the last time, at the same place.
             changed = [i for i, (new, old) in enumerate(zip(lines, rows.lines)) if new != old]  # noqa: B905
-            refused = np.flatnonzero(rows.refs == _REFUSED).tolist()
+            refused = np.flatnonzero(rows.entries == _REFUSED).tolist()
             todo = sorted({*changed, *refused}) if refused else changed
             rows.lines = lines
         else:
@@ -139,105 +165,322 @@ class ExpositionParser:
         missing: list[int] = []
         for at in range(0, len(todo), _AT_ONCE):
             missing += self._look_up(rows, todo[at : at + _AT_ONCE])
-        return Reading(rows, missing)
+        return TextReading(self, rows, missing)
 
-    def read(self, reading: Reading) -> None:
+    def read(self, reading: TextReading) -> None:
         """Read the lines that are no plain sample of a known series, by the full grammar."""
-        rows, missing = reading.rows, reading.missing
-        starts = [rows.lines[i].lstrip(b" \t\r")[:1] for i in missing]
-        if any(start in (b"#", b"") for start in starts):
-            self.metadata, self._faulty_comments = parse_metadata(rows.lines)
-        for i, start in zip(missing, starts, strict=True):
-            if start in (b"#", b""):
-                rows.refs[i] = _NO_SAMPLE
+        rows = reading.rows
+        if self._said_anew(reading):
+            reading.missing = list(range(len(rows.lines)))
+        for i in reading.missing:
+            line = rows.lines[i]
+            if line.lstrip(b" \t\r")[:1] in (b"#", b""):
+                rows.entries[i] = _NO_SAMPLE
                 continue
-            known = self._timed(rows.lines[i])
-            if known is not None:
-                rows.refs[i], rows.values[i], rows.ts[i] = known
+            if self._known(reading, i):
                 continue
             try:
-                sample = parse_line(rows.lines[i])
-                labels = self._finish(sample.labels, self._type_of(sample.labels))
+                self._learn(reading, i, parse_line(line, self._openmetrics))
             except RejectedLineError as fault:
-                rows.refs[i] = _REFUSED
+                rows.entries[i] = _REFUSED
                 reading.refusals.add(i + 1, fault)
-                continue
-            rows.values[i] = sample.value
-            rows.ts[i] = sample.ts
-            reading.pending.append((i, sample.key, labels))
         reading.pending.reverse()
         _canonical_nan(rows.values)
 
-    def number(self, reading: Reading, most: int = _AT_ONCE) -> bool:
+    def number(self, reading: TextReading, most: int = NUMBERED_AT_ONCE) -> bool:
         """Number up to ``most`` new series; return whether there are more."""
         new = reading.pending[-most:][::-1]
         del reading.pending[-most:]
         if not new:
-            return False
-        given = self._index.refs([labels for _, _, labels in new]).tolist()
-        for (i, key, labels), ref in zip(new, given, strict=True):
-            reading.rows.refs[i] = ref if ref >= 0 else _REFUSED
+            return self._number_groups(reading)
+        given = self._index.refs([each.labels for each in new]).tolist()
+        for each, ref in zip(new, given, strict=True):
+            i = each.place
             if ref < 0:
-                message = f"the limit of series is reached: {labels.metric}"
-                reading.refusals.add(i + 1, RejectedLineError("series_limit", message))
-            elif key is not None:
-                self._refs[key] = ref
-        return bool(reading.pending)
+                reading.rows.entries[i] = _REFUSED
+                reading.exemplars.pop(i, None)
+                reading.refusals.add(i + 1, _no_room(each.labels))
+                continue
+            reading.rows.entries[i] = self._cache.add(
+                each.key, ref, each.group, each.role, each.bound
+            )
+        return bool(reading.pending) or bool(self._unnumbered)
 
-    def end(self, reading: Reading) -> Exposition:
+    def end(self, reading: TextReading) -> Exposition:
         """Return what the scrape brought, and remember it for the next one."""
         rows = self._rows = reading.rows
-        scraped = int((rows.refs != _NO_SAMPLE).sum())
-        self._bound(rows.lines, scraped)
-        kept = rows.refs >= 0
-        ts = rows.ts[kept]
+        scraped = int((rows.entries != _NO_SAMPLE).sum())
+        there = rows.entries >= 0
+        entries = rows.entries[there]
+        values, ts = rows.values[there], rows.ts[there]
+        start, start_of = self._starts(entries, values)
+        refs = self._cache.refs[entries]
+        if self._options.convert_classic:
+            refs, values, ts, start, histograms = self._converted(
+                reading, (entries, refs, values, ts, start, start_of)
+            )
+        else:
+            histograms = None
+        exemplars = self._exemplars(reading)
+        stored = refs >= 0
+        if not stored.all():
+            refs, values, ts, start = refs[stored], values[stored], ts[stored], start[stored]
+            histograms = histograms.at(histograms.index[stored]) if histograms else None
+        self._bound(scraped)
         refusals = reading.refusals.with_those(self._faulty_comments)
         return Exposition(
-            rows.refs[kept],
-            rows.values[kept],
+            refs,
+            values,
             ts if (ts >= 0).any() else None,
             scraped,
             refusals.counts,
             tuple(refusals.first),
+            start if start.any() else None,
+            histograms,
+            exemplars,
         )
 
     def _look_up(self, rows: _Rows, todo: list[int]) -> list[int]:
         """Read the plain samples of known series in the lines ``todo``; return the other lines."""
         parts = [rows.lines[i].rpartition(b" ") for i in todo]
         keys = (part[0] for part in parts)
-        refs = np.fromiter(map(self._refs.get, keys, repeat(_MISSING)), np.int32, len(todo))
+        known = self._cache.entries.get
+        entries = np.fromiter(map(known, keys, repeat(_MISSING)), np.int32, len(todo))
         values, unread = _floats([part[2] for part in parts])
-        refs[unread] = _MISSING
+        entries[unread] = _MISSING
         places = np.array(todo)
-        rows.refs[places] = refs
+        rows.entries[places] = entries
         rows.values[places] = values
         rows.ts[places] = -1
-        missing: list[int] = places[refs == _MISSING].tolist()
+        missing: list[int] = places[entries == _MISSING].tolist()
         return missing
 
-    def _timed(self, line: bytes) -> tuple[int, float, int] | None:
-        """Return ref, value and timestamp of a line with a timestamp whose series is known."""
-        parts = line.rsplit(b" ", 2)
-        if len(parts) != 3 or not parts[2].isdigit() or len(parts[2]) > 18:
-            return None
-        ref = self._refs.get(parts[0])
-        if ref is None:
+    def _said_anew(self, reading: TextReading) -> bool:
+        """Read the comments if any changed; return whether a family has another type now."""
+        lines = reading.rows.lines
+        if not any(lines[i].lstrip(b" \t\r")[:1] in (b"#", b"") for i in reading.missing):
+            return False
+        before = self.metadata
+        self.metadata, self._faulty_comments = parse_metadata(lines, self._openmetrics)
+        types = {name: known.type for name, known in before.items()}
+        changed = any(
+            types.get(name, known.type) != known.type for name, known in self.metadata.items()
+        )
+        if changed:
+            self._forget()
+        return changed
+
+    def _known(self, reading: TextReading, i: int) -> bool:
+        """Read line ``i`` if its series is known; it may have a timestamp and an exemplar."""
+        rows, line, tail = reading.rows, reading.rows.lines[i], b""
+        exemplar: LineExemplar | None = None
+        if self._openmetrics and _EXEMPLAR in line:
+            at = line.rfind(_EXEMPLAR)
+            line, tail = line[:at], line[at + 1 :]
+        found = self._plain(line) or self._timed(line)
+        if found is None:
+            return False
+        entry, value, ts = found
+        if tail and self._last_exemplar.get(entry) != tail:
+            try:
+                exemplar = parse_exemplar(tail.decode())
+            except (RejectedLineError, UnicodeDecodeError):
+                return False
+            reading.exemplars[i] = exemplar
+        rows.entries[i], rows.values[i], rows.ts[i] = entry, value, ts
+        return True
+
+    def _plain(self, line: bytes) -> tuple[int, float, int] | None:
+        """Return entry, value and −1 of a line without a timestamp whose series is known."""
+        key, _, text = line.rpartition(b" ")
+        entry = self._cache.entries.get(key)
+        if entry is None:
             return None
         try:
-            return ref, parse_float(parts[1]), int(parts[2])
+            return entry, parse_float(text), -1
         except ValueError:
             return None
 
-    def _bound(self, lines: list[bytes], scraped: int) -> None:
-        """Forget series that are gone once they are more than those that are there."""
-        if len(self._refs) > 2 * scraped + _SPARE_ENTRIES:
-            alive = {line.rsplit(b" ", cuts)[0] for line in lines for cuts in (1, 2)}
-            self._refs = {key: ref for key, ref in self._refs.items() if key in alive}
+    def _timed(self, line: bytes) -> tuple[int, float, int] | None:
+        """Return entry, value and timestamp of a line with one whose series is known."""
+        parts = line.rsplit(b" ", 2)
+        if len(parts) != 3:
+            return None
+        entry = self._cache.entries.get(parts[0])
+        if entry is None:
+            return None
+        try:
+            if self._openmetrics:
+                return entry, parse_float(parts[1]), parse_seconds(parts[2].decode("latin-1"))
+            if not parts[2].isdigit() or len(parts[2]) > 18:
+                return None
+            return entry, parse_float(parts[1]), int(parts[2])
+        except ValueError:
+            return None
 
-    def _type_of(self, labels: Mapping[str, str]) -> str:
-        name = labels[METRIC_NAME]
-        known = self.metadata.get(name) or self.metadata.get(name.removesuffix("_bucket"))
-        return known.type if known else "unknown"
+    def _learn(self, reading: TextReading, i: int, sample: Sample) -> None:
+        """Take the sample of line ``i``, whose series is not known; raises what refuses it."""
+        rows, options = reading.rows, self._options
+        member = member_of(sample.labels[METRIC_NAME], self.metadata)
+        scraped = dict(sample.labels)
+        bound = _bound_of(scraped, member)
+        if sample.exemplar:
+            self._take_exemplar(reading, i, sample.exemplar)
+        converted = (
+            options.convert_classic and member.type == "histogram" and member.role in _CLASSIC
+        )
+        stored = not (converted and not options.classic_histograms)
+        if member.role is Role.CREATED and self._openmetrics and not options.created_series:
+            stored = False
+        labels = self._finish(sample.labels, member.type) if stored else None
+        group = NO_GROUP
+        if converted or (self._openmetrics and member.started):
+            group = self._group(scraped, member, converted)
+        role = member.role if group != NO_GROUP else Role.PLAIN
+        rows.values[i] = sample.value
+        rows.ts[i] = sample.ts
+        # A line that the fast way cannot cut keeps its place under a name that no line has.
+        key = sample.key or b"\n" + Labels.of(scraped).canonical()
+        if labels is not None:
+            reading.pending.append(_New(i, key, labels, group, role, bound))
+        else:
+            rows.entries[i] = self._cache.add(key, UNSTORED, group, role, bound)
+
+    def _take_exemplar(self, reading: TextReading, i: int, text: str) -> None:
+        try:
+            reading.exemplars[i] = parse_exemplar(text)
+        except RejectedLineError as fault:
+            # The sample itself is well-formed, and kept.
+            reading.refusals.add(i + 1, fault)
+
+    def _group(self, scraped: dict[str, str], member: Member, converted: bool) -> int:
+        """Return the group of a series; a histogram to be made of it is noted for a number."""
+        whole = {k: v for k, v in scraped.items() if k not in ("le", "quantile")}
+        whole[METRIC_NAME] = member.family
+        group = self._cache.group_of(Labels.of(whole).canonical())
+        if converted and self._cache.group_ref[group] == UNSTORED and group not in self._unnumbered:
+            labels = self._finish(whole, member.type)
+            if labels is not None:
+                self._unnumbered[group] = labels
+        return group
+
+    def _number_groups(self, reading: TextReading) -> bool:
+        """Number the histograms that are made of classic ones; return false."""
+        if self._unnumbered:
+            groups = list(self._unnumbered)
+            given = self._index.refs(list(self._unnumbered.values())).tolist()
+            for group, ref in zip(groups, given, strict=True):
+                self._cache.group_ref[group] = ref
+                if ref < 0:
+                    reading.refusals.add(0, _no_room(self._unnumbered[group]))
+                else:
+                    del self._unnumbered[group]
+        return False
+
+    def _starts(self, entries: I32, values: F64) -> tuple[I64, I64]:
+        """Return int64 start timestamps of ``entries``, and those of all groups and of none."""
+        starts = np.zeros(len(self._cache.groups) + 1, np.int64)
+        group = self._cache.group[entries]
+        created = self._cache.role[entries] == Role.CREATED
+        if not created.any():
+            return np.zeros(len(entries), np.int64), starts
+        seconds = values[created]
+        sane = (seconds > 0) & (seconds < 9e12)
+        starts[group[created][sane]] = np.round(seconds[sane] * 1000)
+        # ``NO_GROUP`` is −1, and the last place stays zero.
+        start = starts[group]
+        start[created] = 0
+        return start, starts
+
+    def _converted(
+        self, reading: TextReading, rows: tuple[I32, I32, F64, I64, I64, I64]
+    ) -> tuple[I32, F64, I64, I64, Histograms | None]:
+        """Return refs, values, timestamps and starts with the histograms behind the floats."""
+        entries, refs, values, ts, start, starts = rows
+        cache = self._cache
+        role, group = cache.role[entries], cache.group[entries]
+        part: Mask = np.isin(role, _CLASSIC) & (group >= 0)
+        part[part] &= cache.group_ref[group[part]] >= 0
+        if not part.any():
+            return refs, values, ts, start, None
+        made = convert(group[part], role[part], cache.bound[entries[part]], values[part])
+        for refused in made.refused.tolist():
+            message = f"the classic histogram of series {refused} of this target is inconsistent"
+            reading.refusals.add(0, RejectedLineError("histogram", message))
+        n, h = len(refs), len(made.groups)
+        stamps = np.full(len(cache.groups), -1, np.int64)
+        stamps[group[part]] = ts[part]
+        index = np.full(n + h, -1, np.int32)
+        index[n:] = np.arange(h, dtype=np.int32)
+        return (
+            np.concatenate([refs, cache.group_ref[made.groups]]),
+            np.concatenate([values, np.full(h, HISTOGRAM)]),
+            np.concatenate([ts, stamps[made.groups]]),
+            np.concatenate([start, starts[made.groups]]),
+            made.histograms.at(index),
+        )
+
+    def _exemplars(self, reading: TextReading) -> tuple[Exemplar, ...]:
+        """Return the new exemplars; those of a converted bucket belong to its histogram."""
+        found = []
+        for i, exemplar in reading.exemplars.items():
+            entry = int(reading.rows.entries[i])
+            if entry < 0:
+                continue
+            line = reading.rows.lines[i]
+            self._last_exemplar[entry] = line[line.rfind(_EXEMPLAR) + 1 :]
+            ref = int(self._cache.refs[entry])
+            if self._options.convert_classic and self._cache.role[entry] == Role.BUCKET:
+                whole = int(self._cache.group_ref[self._cache.group[entry]])
+                ref = whole if whole >= 0 else ref
+            if ref >= 0:
+                found.append(Exemplar(ref, exemplar.ts, exemplar.value, exemplar.labels))
+        return tuple(found)
+
+    def _bound(self, scraped: int) -> None:
+        """Forget series that are gone once they are more than those that are there."""
+        if len(self._cache) <= 2 * scraped + _SPARE_ENTRIES:
+            return
+        entries = self._rows.entries
+        there = entries >= 0
+        renumbered = self._cache.keep(entries[there])
+        entries[there] = renumbered[entries[there]]
+        self._last_exemplar.clear()
+        self._unnumbered.clear()
+
+    def _forget(self) -> None:
+        self._cache.clear()
+        self._unnumbered.clear()
+        self._last_exemplar.clear()
+
+
+def _check_end(body: bytes) -> None:
+    """Refuse an OpenMetrics body that was cut off, or that goes on behind its end.
+
+    Raises:
+        ExpositionError: for ``incomplete``.
+    """
+    rest = body.removesuffix(b"\n")
+    if rest != _EOF and not rest.endswith(b"\n" + _EOF):
+        raise ExpositionError(
+            "incomplete", 'the answer is OpenMetrics and does not end with "# EOF": it was cut off'
+        )
+    if b"\n" + _EOF + b"\n" in rest:
+        raise ExpositionError("incomplete", 'the answer goes on behind "# EOF"')
+
+
+def _no_room(labels: Labels) -> RejectedLineError:
+    return RejectedLineError("series_limit", f"the limit of series is reached: {labels.metric}")
+
+
+def _bound_of(labels: dict[str, str], member: Member) -> float:
+    """Return the upper bound of a bucket; raises ``RejectedLineError`` if it is no number."""
+    if member.role is not Role.BUCKET:
+        return 0.0
+    try:
+        return parse_float(labels.get("le", "").encode())
+    except ValueError:
+        return np.nan
 
 
 def _floats(texts: list[bytes]) -> tuple[F64, list[int]]:

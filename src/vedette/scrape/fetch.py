@@ -8,10 +8,10 @@ from typing import Protocol
 
 import httpx
 
+from vedette.scrape.formats import Answer, Format, FormatOptions, format_of
 from vedette.scrape.offload import Offload
 from vedette.scrape.target import ScrapeError, Target
 
-ACCEPT = "text/plain;version=0.0.4,text/plain;q=0.5,*/*;q=0.1"
 _GZIP = 16 + zlib.MAX_WBITS
 _STEP = 256 * 1024
 
@@ -19,8 +19,8 @@ _STEP = 256 * 1024
 class Fetcher(Protocol):
     """Gets the body of a target's answer."""
 
-    async def fetch(self, target: Target) -> bytes:
-        """Return the decompressed body.
+    async def fetch(self, target: Target) -> Answer:
+        """Return the decompressed body and its format.
 
         Raises:
             ScrapeError: there is none, or it is none that can be read.
@@ -41,7 +41,6 @@ class HttpFetcher:
         limits = httpx.Limits(max_connections=None, keepalive_expiry=120.0)
         self._client = httpx.AsyncClient(
             headers={
-                "Accept": ACCEPT,
                 "Accept-Encoding": "gzip",
                 "User-Agent": f"Vedette/{version}",
             },
@@ -52,8 +51,8 @@ class HttpFetcher:
             transport=transport,
         )
 
-    async def fetch(self, target: Target) -> bytes:
-        """Return the decompressed body; raises ``ScrapeError`` as the Protocol says."""
+    async def fetch(self, target: Target) -> Answer:
+        """Return body and format; raises ``ScrapeError`` as the Protocol says."""
         seconds = target.job.timeout_ms / 1000
         try:
             async with asyncio.timeout(seconds):
@@ -74,27 +73,30 @@ class HttpFetcher:
         """Close all connections."""
         await self._client.aclose()
 
-    async def _get(self, target: Target, seconds: float) -> bytes:
+    async def _get(self, target: Target, seconds: float) -> Answer:
         request = self._client.stream(
             "GET",
             target.url,
-            headers={"X-Prometheus-Scrape-Timeout-Seconds": f"{seconds:g}"},
+            headers={
+                "Accept": target.job.formats.accept,
+                "X-Prometheus-Scrape-Timeout-Seconds": f"{seconds:g}",
+            },
             follow_redirects=target.job.follow_redirects,
         )
         async with request as response:
-            check_answer(response)
+            format = check_answer(response, target.job.formats)
             body = _Body(response.headers, target.job.limits.body_bytes)
             async for chunk in response.aiter_raw():
                 if body.add(chunk):
                     await self._offload(body.inflate_rest)
-            return body.finish()
+            return Answer(body.finish(), format)
 
 
-def check_answer(response: httpx.Response) -> None:
-    """Check status and content type.
+def check_answer(response: httpx.Response, options: FormatOptions) -> Format:
+    """Check the status, and return the format that the content type names.
 
     Raises:
-        ScrapeError: it is not an answer in the text format.
+        ScrapeError: it is not an answer in a format that can be read.
     """
     if response.is_redirect:
         place = response.headers.get("location", "")[:200]
@@ -103,12 +105,15 @@ def check_answer(response: httpx.Response) -> None:
         )
     if response.status_code != httpx.codes.OK:
         raise ScrapeError("status", f"the target answered HTTP {response.status_code}")
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ("", "text/plain", "application/openmetrics-text"):
+    kind = response.headers.get("content-type", "")
+    format = format_of(kind, options.fallback)
+    if format is None:
         raise ScrapeError(
             "content_type",
-            f'the answer is "{kind[:80]}", not metrics as text/plain; is path right?',
+            f'the answer is "{kind[:80]}", which is no format of metrics; is path right? If it is '
+            "one all the same, set fallback_scrape_protocol",
         )
+    return format
 
 
 class _Body:

@@ -1,8 +1,9 @@
-"""The grammar of the Prometheus text format 0.0.4, line by line.
+"""The grammars of the Prometheus text format and of OpenMetrics, line by line.
 
-Format: https://prometheus.io/docs/instrumenting/exposition_formats/ (text-based format), with the
-quoted names of Prometheus 3. All patterns are possessive: none can match in two ways, so that the
-time of a line is linear in its length, and no line makes :mod:`re` keep a stack of ways back.
+Formats: https://prometheus.io/docs/instrumenting/exposition_formats/ (text-based format) and
+https://prometheus.io/docs/specs/om/open_metrics_spec/, with the quoted names of Prometheus 3. All
+patterns are possessive: none can match in two ways, so that the time of a line is linear in its
+length, and no line makes :mod:`re` keep a stack of ways back.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vedette.model.labels import METRIC_NAME
+from vedette.model.labels import METRIC_NAME, Labels
 
 _KEPT_ERRORS = 10
 _INT64_MAX = 2**63 - 1
@@ -28,10 +29,15 @@ _METRIC = re.compile(rf"{_WS}({_NAME}){_WS}")
 _INNER_METRIC = re.compile(rf"{_WS}{_QUOTED}{_WS}(?=[,}}])")
 _LABEL = re.compile(rf"{_WS}(?:([a-zA-Z_][a-zA-Z0-9_]*+)|{_QUOTED}){_WS}={_WS}{_QUOTED}{_WS}")
 _REST = re.compile(r"\s*+(\S++)(?:[ \t]++(-?[0-9]++))?+\s*+")
+_OPENMETRICS_REST = re.compile(r"[ \t]*+([^\s#]++)(?:[ \t]++([^\s#]++))?+[ \t\r]*+(#.*+)?+")
+_EXEMPLAR_START = re.compile(r"#[ \t]*+\{")
+_EXEMPLAR_REST = re.compile(r"[ \t]*+(\S++)(?:[ \t]++(\S++))?+[ \t\r]*+")
 _COMMENT = re.compile(
     rf"{_WS}#{_WS}(HELP|TYPE|UNIT)[ \t]++(?:({_NAME})|{_QUOTED})(?:[ \t]++(.*+))?+\s*+"
 )
 _ESCAPE = re.compile(r'\\([\\n"])')
+_MOST_EXEMPLAR_CHARS = 128
+_LATEST_SECONDS = 9.2e15
 _HELP_ESCAPE = re.compile(r"\\([\\n])")
 _CLASSIC_TYPES = ("counter", "gauge", "histogram", "summary", "untyped")
 _TYPES = frozenset((*_CLASSIC_TYPES, "unknown", "gaugehistogram", "stateset", "info"))
@@ -86,17 +92,27 @@ class Metadata:
     unit: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class LineExemplar:
+    """The exemplar of a line; ``ts`` in milliseconds, −1 for none."""
+
+    labels: Labels
+    value: float
+    ts: int
+
+
 @dataclass(slots=True)
 class Sample:
     """A sample line; ``key`` is what a later scrape will find its series by.
 
-    ``ts`` is in milliseconds, −1 for none.
+    ``ts`` is in milliseconds, −1 for none. ``exemplar`` is the text of the exemplar, from ``#`` on.
     """
 
     labels: dict[str, str]
     value: float
     ts: int
     key: bytes | None
+    exemplar: str = ""
 
 
 def count(body: bytes, what: bytes) -> int:
@@ -146,8 +162,8 @@ def parse_float(text: bytes) -> float:
     return float(text)
 
 
-def parse_line(line: bytes) -> Sample:
-    """Parse one sample line by the full grammar.
+def parse_line(line: bytes, openmetrics: bool = False) -> Sample:
+    """Parse one sample line by the full grammar of the text format, or of OpenMetrics.
 
     Raises:
         RejectedLineError: for ``encoding``, ``syntax``, ``duplicate_label``, ``value`` or
@@ -173,13 +189,48 @@ def parse_line(line: bytes) -> Sample:
         at = _parse_labels(text, at + 1, labels)
     if METRIC_NAME not in labels:
         raise RejectedLineError("syntax", f"no metric name: {_excerpt(text)}")
-    rest = _REST.fullmatch(text, at)
+    pattern = _OPENMETRICS_REST if openmetrics else _REST
+    rest = pattern.fullmatch(text, at)
     if rest is None or (at == len(text)):
         raise RejectedLineError(
             "syntax",
             f"expected a value and perhaps a timestamp at column {at + 1}: {_excerpt(text)}",
         )
-    return Sample(labels, _value(rest.group(1)), _timestamp(rest.group(2)), _key(line, text, rest))
+    value = _value(rest.group(1))
+    if not openmetrics:
+        return Sample(labels, value, _timestamp(rest.group(2)), _key(line, text, rest))
+    exemplar = rest.group(3) or ""
+    if exemplar:
+        line = text[: rest.start(3)].rstrip(" \t").encode()
+    key = _key(line, text, rest)
+    return Sample(labels, value, _seconds(rest.group(2)), key, exemplar)
+
+
+def parse_exemplar(text: str) -> LineExemplar:
+    """Parse the exemplar ``text``, from ``#`` on.
+
+    Raises:
+        RejectedLineError: for ``exemplar``: it is malformed, or longer than 128 characters.
+    """
+    start = _EXEMPLAR_START.match(text)
+    if start is None:
+        raise RejectedLineError("exemplar", f"expected an exemplar: {_excerpt(text)}")
+    labels: dict[str, str] = {}
+    try:
+        at = _parse_labels(text, start.end(), labels)
+        rest = _EXEMPLAR_REST.fullmatch(text, at)
+        if rest is None or METRIC_NAME in labels:
+            raise RejectedLineError("exemplar", f"no value in exemplar: {_excerpt(text)}")
+        value, ts = _value(rest.group(1)), _seconds(rest.group(2))
+    except RejectedLineError as fault:
+        raise RejectedLineError("exemplar", str(fault)) from None
+    if sum(len(name) + len(value) for name, value in labels.items()) > _MOST_EXEMPLAR_CHARS:
+        raise RejectedLineError(
+            "exemplar",
+            f"the labels of an exemplar are longer than {_MOST_EXEMPLAR_CHARS} characters: "
+            f"{_excerpt(text)}",
+        )
+    return LineExemplar(Labels.of(labels), value, ts)
 
 
 def _parse_labels(text: str, at: int, labels: dict[str, str]) -> int:
@@ -231,9 +282,32 @@ def _timestamp(text: str | None) -> int:
     return stamp
 
 
+def _seconds(text: str | None) -> int:
+    """Return the ms of a timestamp in seconds, −1 for none."""
+    if text is None:
+        return -1
+    try:
+        ms = parse_seconds(text)
+    except ValueError:
+        ms = -1
+    if ms < 0:
+        raise RejectedLineError(
+            "timestamp", f"timestamp {_excerpt(text)} is not in seconds since 1970"
+        )
+    return ms
+
+
+def parse_seconds(text: str | bytes) -> int:
+    """Return the ms of a timestamp in seconds; raises ``ValueError`` if it is none."""
+    seconds = float(text)
+    if not 0 <= seconds <= _LATEST_SECONDS or "_" in str(text):
+        raise ValueError("no timestamp")
+    return round(seconds * 1000)
+
+
 def _key(line: bytes, text: str, rest: re.Match[str]) -> bytes | None:
     """Return the part of ``line`` that stands before the value, if the fast way would cut there."""
-    tail = [part.encode() for part in rest.groups() if part is not None]
+    tail = [part.encode() for part in rest.groups()[:2] if part is not None]
     cut = line.rsplit(b" ", len(tail))
     series = text[: rest.start()].rstrip(" \t").encode()
     return cut[0] if cut[1:] == tail and cut[0].rstrip(b" \t") == series else None
@@ -243,7 +317,9 @@ def _excerpt(text: str) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-def parse_metadata(lines: Sequence[bytes]) -> tuple[dict[str, Metadata], Refusals]:
+def parse_metadata(
+    lines: Sequence[bytes], openmetrics: bool = False
+) -> tuple[dict[str, Metadata], Refusals]:
     """Return the metadata by family, and the comments that were refused.
 
     A comment that is neither HELP, TYPE nor UNIT is a remark for people. Reasons are ``encoding``,
@@ -255,7 +331,7 @@ def parse_metadata(lines: Sequence[bytes]) -> tuple[dict[str, Metadata], Refusal
         if line[:1] not in (b"#", b" ", b"\t"):
             continue
         try:
-            _read_comment(line, families)
+            _read_comment(line, families, _ESCAPE if openmetrics else _HELP_ESCAPE)
         except RejectedLineError as fault:
             refusals.add(i + 1, fault)
     metadata = {
@@ -269,7 +345,9 @@ def parse_metadata(lines: Sequence[bytes]) -> tuple[dict[str, Metadata], Refusal
     return metadata, refusals
 
 
-def _read_comment(line: bytes, families: dict[str, dict[str, str]]) -> None:
+def _read_comment(
+    line: bytes, families: dict[str, dict[str, str]], help_escape: re.Pattern[str]
+) -> None:
     """Note in ``families`` what ``line`` says, if it is a comment with metadata."""
     if line is _LONG_COMMENT:
         raise _too_long()
@@ -298,5 +376,5 @@ def _read_comment(line: bytes, families: dict[str, dict[str, str]]) -> None:
         raise RejectedLineError(
             "metadata_limit", f"{kind} of {_excerpt(family)}: {_FAMILIES} families have metadata"
         )
-    text = _unescape(rest, _HELP_ESCAPE) if kind == "HELP" else rest
+    text = _unescape(rest, help_escape) if kind == "HELP" else rest
     families.setdefault(family, {})[kind] = text

@@ -13,10 +13,11 @@ from typing import Protocol
 
 from vedette.kit.clock import Clock
 from vedette.model.labels import Labels
-from vedette.scrape.exposition import Reading
 from vedette.scrape.fetch import Fetcher
+from vedette.scrape.formats import Answer
 from vedette.scrape.grammar import Metadata
 from vedette.scrape.offload import Offload
+from vedette.scrape.parsed import Reading
 from vedette.scrape.target import ScrapeError, ScrapeRow, Target, TargetScrape
 from vedette.storage.interface import Ingest, OverloadedError, SeriesIndex, StorageError
 
@@ -154,8 +155,8 @@ class ScrapeLoop:
         begun = clock.monotonic()
         error = ""
         try:
-            body = await self._rooms.fetcher.fetch(self.target)
-            row = await self._taken(body, ts, clock.monotonic() - begun)
+            answer = await self._rooms.fetcher.fetch(self.target)
+            row = await self._taken(answer, ts, clock.monotonic() - begun)
         except ScrapeError as failure:
             error = str(failure)
             self._rooms.counts.rejected(WAY, failure.reason)
@@ -177,18 +178,19 @@ class ScrapeLoop:
             samples=sum(map(len, row.batches)),
         )
 
-    async def _taken(self, body: bytes, ts: int, seconds: float) -> ScrapeRow:
-        """Return what to store of ``body``, holding the event loop for milliseconds at most."""
+    async def _taken(self, answer: Answer, ts: int, seconds: float) -> ScrapeRow:
+        """Return what to store of ``answer``, holding the event loop for milliseconds at most."""
         scrape, offload = self._scrape, self._rooms.offload
+        body = answer.body
         large = len(body) > _QUICK_BYTES or body.count(b"\n") > _QUICK_LINES
         if large:
-            reading = await offload(partial(_read, scrape, body))
+            reading = await offload(partial(_read, scrape, answer))
         else:
-            reading = scrape.begin(body)
+            reading = scrape.begin(answer)
             if reading.laborious:
-                await offload(partial(scrape.read, reading))
+                await offload(reading.read)
             else:
-                scrape.read(reading)
+                reading.read()
         # The index has one writer, which is the event loop.
         while scrape.number(reading, _NUMBERED_AT_ONCE):
             await self._rooms.clock.sleep(0)
@@ -223,9 +225,9 @@ class ScrapeLoop:
         return ""
 
 
-def _read(scrape: TargetScrape, body: bytes) -> Reading:
-    reading = scrape.begin(body)
-    scrape.read(reading)
+def _read(scrape: TargetScrape, answer: Answer) -> Reading:
+    reading = scrape.begin(answer)
+    reading.read()
     return reading
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vedette.kit.yamlpos import Fault, Kind, Node, Section
+from vedette.scrape.formats import FormatOptions
 
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _ADDRESS = re.compile(r"(?:\[[0-9a-fA-F:.%]+\]|[^\s:/?#@\[\]]+)(?::([0-9]{1,5}))?")
@@ -49,6 +50,7 @@ class ScrapeJob:
         honor_timestamps: whether a sample's own timestamp is used.
         follow_redirects: whether to follow redirects; a target may send Vedette anywhere with
             them, therefore off.
+        formats: which exposition formats are asked for, and what is kept of histograms.
 
     :func:`settings_faults` says which values fit.
     """
@@ -66,6 +68,7 @@ class ScrapeJob:
     honor_timestamps: bool = True
     follow_redirects: bool = False
     limits: ScrapeLimits = ScrapeLimits()
+    formats: FormatOptions = field(default_factory=FormatOptions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,11 @@ import numpy as np
 
 from vedette.model.arrays import F64, I32
 from vedette.model.labels import METRIC_NAME, Labels
-from vedette.model.samples import STALE, SampleBatch
-from vedette.scrape.exposition import (
-    Exposition,
-    ExpositionParser,
-    Reading,
-)
+from vedette.model.samples import STALE, Exemplar, SampleBatch
+from vedette.scrape.exposition import ExpositionParser
+from vedette.scrape.formats import Answer, Format
 from vedette.scrape.grammar import LineError, Metadata, RejectedLineError, count
+from vedette.scrape.parsed import Exposition, ExpositionError, Parser, Reading, chosen
 from vedette.scrape.settings import ScrapeJob, ScrapeSettings
 from vedette.storage.interface import SeriesIndex
 
@@ -228,8 +226,9 @@ class TargetScrape:
     def __init__(self, target: Target, index: SeriesIndex) -> None:
         self._target = target
         self._index = index
-        limits = target.job.limits
-        self._parser = ExpositionParser(index, SeriesLabels(target), limits.line_bytes)
+        self._finish = SeriesLabels(target)
+        self._format = Format.TEXT
+        self._parser = self._parser_of(Format.TEXT)
         self._alive = _NO_REFS
         self._layout = _Layout(np.full(1, -1, np.int32), _NO_REFS, _NO_REFS, _NO_REFS)
         self._report = np.full(len(REPORT), -1, np.int32)
@@ -239,41 +238,43 @@ class TargetScrape:
         """Metadata by metric family, as of the latest scrape."""
         return self._parser.metadata
 
-    def success(self, body: bytes, ts: int, seconds: float) -> ScrapeRow:
+    def success(self, answer: Answer, ts: int, seconds: float) -> ScrapeRow:
         """Return what to store of an answer that took ``seconds``, by all steps at once.
 
         Raises:
             ScrapeError: as ``begin``.
         """
-        reading = self.begin(body)
-        self.read(reading)
+        reading = self.begin(answer)
+        reading.read()
         while self.number(reading):
             pass
         return self.row(reading, ts, seconds)
 
-    def begin(self, body: bytes) -> Reading:
-        """Start with an answer; the steps are those of :class:`ExpositionParser`.
+    def begin(self, answer: Answer) -> Reading:
+        """Start with an answer; the steps are those of :class:`Reading`.
 
         Raises:
-            ScrapeError: it holds more samples or lines than the limit allows.
+            ScrapeError: it holds more samples or lines than the limit allows, or is cut off.
         """
-        self._check_samples(body)
-        return self._parser.begin(body)
-
-    def read(self, reading: Reading) -> None:
-        """Read the lines that are not known yet."""
-        self._parser.read(reading)
+        if answer.format is not Format.PROTOBUF:
+            self._check_samples(answer.body)
+        if answer.format is not self._format:
+            self._format, self._parser = answer.format, self._parser_of(answer.format)
+        try:
+            return self._parser.begin(answer.body)
+        except ExpositionError as error:
+            raise ScrapeError(error.reason, str(error)) from None
 
     def number(self, reading: Reading, most: int = 500) -> bool:
         """Number up to ``most`` new series; return whether there are more."""
         self._report_refs()
-        return self._parser.number(reading, most)
+        return reading.number(most)
 
     def row(self, reading: Reading, ts: int, seconds: float) -> ScrapeRow:
         """Return what to store of an answer that took ``seconds``, its series numbered."""
-        found = self._parser.end(reading)
-        refs, values, timed = self._split(found)
-        layout = self._layout_of(refs)
+        found = reading.end()
+        plain, timed = self._split(found)
+        layout = self._layout_of(plain.refs)
         alive = layout.alive
         kept = len(alive) + (0 if timed is None else len(timed))
         rejected = dict(found.rejected)
@@ -283,8 +284,9 @@ class TargetScrape:
         known = alive is self._alive
         added = 0 if known else int(np.isin(alive, self._alive, invert=True).sum())
         facts = np.array([1.0, seconds, found.scraped, kept, added])
-        values = np.concatenate([facts, values])[layout.places]
-        batches: tuple[SampleBatch, ...] = (self._batch(layout.refs, values, alive, ts),)
+        batch = self._batch(layout.refs, _values(facts, plain, layout), alive, ts)
+        batch = _with_details(batch, plain, layout, found.exemplars, ts)
+        batches: tuple[SampleBatch, ...] = (batch,)
         if timed is not None:
             batches += (timed,)
         return ScrapeRow(batches, alive, rejected, found.errors)
@@ -317,6 +319,11 @@ class TargetScrape:
         self._layout = _Layout(scraped, refs, places, np.setdiff1d(refs, report))
         return self._layout
 
+    def _parser_of(self, format: Format) -> Parser:
+        job = self._target.job
+        limits = job.limits
+        return ExpositionParser(self._index, self._finish, limits.line_bytes, format, job.formats)
+
     def _check_samples(self, body: bytes) -> None:
         limit = self._target.job.limits.samples
         lines = count(body, b"\n") + (not body.endswith(b"\n"))
@@ -341,22 +348,26 @@ class TargetScrape:
             self._report = self._index.refs([labels.merged({METRIC_NAME: n}) for n in REPORT])
         return self._report
 
-    def _split(self, found: Exposition) -> tuple[I32, F64, SampleBatch | None]:
-        """Return refs and values without timestamps, and a batch of those that have one."""
+    def _split(self, found: Exposition) -> tuple[Exposition, SampleBatch | None]:
+        """Return the samples without timestamps, and a batch of those that have one."""
         if found.ts is None or not self._target.job.honor_timestamps:
-            return found.refs, found.values, None
-        own = found.ts >= 0
+            return found, None
+        own = np.flatnonzero(found.ts >= 0)
         # One series may stand in one scrape at several times, but not twice at one.
         pairs = np.stack([found.refs[own].astype(np.int64), found.ts[own]])
         _, first = np.unique(pairs, axis=1, return_index=True)
         first.sort()
+        timed = found.take(own[first])
+        stamps = found.ts[own[first]]
         batch = SampleBatch(
             self._target.job.app,
-            found.refs[own][first],
-            found.ts[own][first],
-            found.values[own][first],
+            timed.refs,
+            stamps,
+            timed.values,
+            start=timed.start,
+            histograms=timed.histograms,
         )
-        return found.refs[~own], found.values[~own], batch
+        return found.take(np.flatnonzero(found.ts < 0)), batch
 
     def _batch(self, refs: I32, values: F64, alive: I32, ts: int) -> SampleBatch:
         """Return the samples, and staleness markers for series that are alive no more."""
@@ -370,6 +381,34 @@ class TargetScrape:
     def _row(self, refs: I32, values: F64, ts: int) -> SampleBatch:
         stamps = np.full(len(refs), ts, np.int64)
         return SampleBatch(self._target.job.app, refs, stamps, values, target=self._target.key)
+
+
+def _values(facts: F64, found: Exposition, layout: _Layout) -> F64:
+    """Return float64 of the report and of what was scraped, as the layout says."""
+    values: F64 = np.concatenate([facts, found.values])[layout.places]
+    return values
+
+
+def _with_details(
+    batch: SampleBatch,
+    found: Exposition,
+    layout: _Layout,
+    exemplars: tuple[Exemplar, ...],
+    ts: int,
+) -> SampleBatch:
+    """Return ``batch`` with the start timestamps, histograms and exemplars of the scrape."""
+    if found.start is None and found.histograms is None and not exemplars:
+        return batch
+    # Behind the places of the layout stand staleness markers, which have nothing of it.
+    places = np.full(len(batch), -1, np.int64)
+    places[: len(layout.places)] = layout.places - len(REPORT)
+    start = histograms = None
+    if found.start is not None:
+        start = np.where(places >= 0, found.start[places], 0)
+    if found.histograms is not None:
+        histograms = chosen(found.histograms, np.maximum(places, -1))
+    stamped = tuple(e if e.ts >= 0 else replace(e, ts=ts) for e in exemplars)
+    return replace(batch, start=start, histograms=histograms, exemplars=stamped)
 
 
 def _first_of_each(refs: I32) -> tuple[I32, I32]:

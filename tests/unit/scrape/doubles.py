@@ -14,6 +14,7 @@ from vedette.model.arrays import I32
 from vedette.model.events import Event
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE_BITS, SampleBatch, bits
+from vedette.scrape.formats import Answer
 from vedette.scrape.loop import Rooms
 from vedette.scrape.target import ScrapeError, Target
 
@@ -85,14 +86,14 @@ class Answers:
         self.hanging: set[str] = set()
         self.asked: Counter[str] = Counter()
 
-    async def fetch(self, target: Target) -> bytes:
+    async def fetch(self, target: Target) -> Answer:
         self.asked[target.address] += 1
         if target.address in self.hanging:
             await asyncio.Event().wait()
         answer = self.bodies.get(target.address, self.default)
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return Answer(answer)
 
 
 DOWN = ScrapeError("connect", "cannot connect")

@@ -16,8 +16,9 @@ from tests.unit.scrape.doubles import Index
 from vedette.model.labels import Labels
 from vedette.model.samples import NAN_BITS, bits
 from vedette.scrape import grammar
-from vedette.scrape.exposition import Exposition, ExpositionParser
+from vedette.scrape.exposition import ExpositionParser
 from vedette.scrape.grammar import Metadata, split_lines
+from vedette.scrape.parsed import Exposition
 
 
 def parser(index: Index) -> ExpositionParser:
@@ -146,7 +147,7 @@ def test_the_cache_is_bounded_under_churn() -> None:
     for turn in range(40):
         body = "".join(f'm{{id="{turn}-{i}"}} 1\n' for i in range(100))
         reader.parse(body.encode())
-    assert len(reader._refs) <= 1300
+    assert len(reader._cache) <= 1300
 
 
 def test_an_unchanged_scrape_asks_for_no_series() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.scrape.doubles import Index
 from vedette.model.labels import Labels
+from vedette.scrape.formats import Answer
 from vedette.scrape.settings import ScrapeJob, ScrapeLimits
 from vedette.scrape.target import (
     ScrapeError,
@@ -40,7 +41,7 @@ class Bench:
     def answer(self, text: str) -> dict[str, Any]:
         """Take ``text`` and return what is stored, without the target's labels and its report."""
         self.ts += 1000
-        row = self.scrape.success(text.encode(), self.ts, 0.25)
+        row = self.scrape.success(Answer(text.encode()), self.ts, 0.25)
         assert row.batches[0].ts.tolist() == [self.ts] * len(row.batches[0])
         self.scrape.commit(row)
         self.batches = row.batches
@@ -106,7 +107,7 @@ def test_a_row_that_was_not_stored_is_not_remembered() -> None:
     """Without commit, the series that were alive are still those stored before."""
     bench = Bench()
     bench.answer("a 1\nb 2\n")
-    bench.scrape.success(b"a 1\n", bench.ts + 1, 0.1)
+    bench.scrape.success(Answer(b"a 1\n"), bench.ts + 1, 0.1)
     assert bench.answer("a 1\n") == {"a": 1.0, "b": "stale"}
 
 
@@ -225,7 +226,7 @@ def test_buckets_are_normalised_by_type_alone() -> None:
     seen = []
     for normalise in (True, False):
         index = Index()
-        TargetScrape(Target(job, ADDRESS, normalise), index).success(text.encode(), T0, 0.1)
+        TargetScrape(Target(job, ADDRESS, normalise), index).success(Answer(text.encode()), T0, 0.1)
         wanted = ("h_bucket", "s", "g")
         seen.append(
             [
