@@ -66,7 +66,16 @@ def run_file(path: Path, layout: str = "shared") -> Outcome:
 
 
 def _judge(samples: MemorySamples, case: Eval, path: Path, outcome: Outcome) -> None:
-    engine = Engine(samples, EngineOptions(delayed_name_removal=True))
+    engine = Engine(
+        samples,
+        EngineOptions(
+            delayed_name_removal=True,
+            experimental_functions=True,
+            extended_selectors=True,
+            fill_modifiers=True,
+            start_timestamps=True,
+        ),
+    )
     try:
         if case.broken:
             raise MismatchError(case.broken)

@@ -50,6 +50,29 @@ class Span:
     end: int
 
 
+class RangeModifier(StrEnum):
+    """How a selector treats the edges of its window, where samples rarely stand."""
+
+    ANCHORED = "anchored"
+    SMOOTHED = "smoothed"
+
+
+@dataclass(frozen=True, slots=True)
+class DurationExpr:
+    """Arithmetic in seconds that depends on the query: ``step()`` or ``range()`` stands in it.
+
+    ``op`` is ``step``, ``range``, ``min_of``, ``max_of`` or an arithmetic operator; one operand
+    of ``-`` alone is negated. Constant arithmetic is computed by the parser.
+    """
+
+    op: str
+    args: tuple[Duration, ...]
+    span: Span = field(compare=False)
+
+
+Duration: TypeAlias = float | DurationExpr
+
+
 @dataclass(frozen=True, slots=True)
 class NumberLiteral:
     """A number, ``Inf`` and ``NaN`` included."""
@@ -68,27 +91,39 @@ class StringLiteral:
 
 @dataclass(frozen=True, slots=True)
 class VectorSelector:
-    """Series by matchers (the metric name is a matcher on ``__name__``) at one instant."""
+    """Series by matchers (the metric name is a matcher on ``__name__``) at one instant.
+
+    Where ``offset_expr`` is set, the offset is only known with the query, and ``offset`` is 0.
+    """
 
     name: str | None
     matchers: tuple[Matcher, ...]
     offset: int
     at: int | AtPreprocessor | None
     span: Span = field(compare=False)
+    modifier: RangeModifier | None = None
+    offset_expr: DurationExpr | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixSelector:
-    """The samples of a vector selector over a window of ``range`` milliseconds."""
+    """The samples of a vector selector over a window of ``range`` milliseconds.
+
+    Where ``range_expr`` is set, the range is only known with the query, and ``range`` is 0.
+    """
 
     selector: VectorSelector
     range: int
     span: Span = field(compare=False)
+    range_expr: DurationExpr | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Subquery:
-    """An expression evaluated every ``step`` ms over ``range`` ms (``None``: the default step)."""
+    """An expression evaluated every ``step`` ms over ``range`` ms (``None``: the default step).
+
+    ``range_expr``, ``step_expr`` and ``offset_expr`` are as in the selectors.
+    """
 
     expr: Expr
     range: int
@@ -96,6 +131,9 @@ class Subquery:
     offset: int
     at: int | AtPreprocessor | None
     span: Span = field(compare=False)
+    range_expr: DurationExpr | None = None
+    step_expr: DurationExpr | None = None
+    offset_expr: DurationExpr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +159,17 @@ class Aggregation:
 
 @dataclass(frozen=True, slots=True)
 class VectorMatching:
-    """How the series of both sides of a binary operation find each other."""
+    """How the series of both sides of a binary operation find each other.
+
+    ``fill_left`` and ``fill_right`` are the values that stand in for a missing series of a side.
+    """
 
     cardinality: Cardinality
     labels: tuple[str, ...]
     on: bool
     include: tuple[str, ...]
+    fill_left: float | None = None
+    fill_right: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

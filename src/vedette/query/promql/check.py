@@ -177,6 +177,11 @@ def _bool_problem(node: Binary, scalars: int) -> str:
 
 def _matching_problem(node: Binary, scalars: int) -> str:
     matching = node.matching
+    filled = matching is not None and (matching.fill_left, matching.fill_right) != (None, None)
+    if filled and scalars:
+        return "filling in missing series only allowed between instant vectors"
+    if filled and node.op in SET_OPERATORS:
+        return "filling in missing series not allowed for set operators"
     if scalars and node.op in SET_OPERATORS:
         return f'set operator "{node.op}" not allowed in binary scalar expression'
     if matching is None:

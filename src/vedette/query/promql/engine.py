@@ -7,6 +7,8 @@ passes ``check``, which is called between pieces of work and raises.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,13 +26,18 @@ from vedette.query.errors import QueryError as QueryError
 from vedette.query.promql.ast import Expr, MatrixSelector, Paren, Subquery, ValueType
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.check import value_type
+from vedette.query.promql.durations import depends_on_query, resolved
 from vedette.query.promql.evaluator import Evaluator
+from vedette.query.promql.features import refusal
 from vedette.query.promql.labeling import label_order
 from vedette.query.promql.options import EngineOptions as EngineOptions
-from vedette.query.promql.parser import parse_cached
+from vedette.query.promql.parser import parse
 from vedette.query.promql.remarks import Remarks, bad_data, execution_error
 from vedette.query.promql.values import CELL_BYTES, Frame, Scalar, String, Value, Vector, distinct
 from vedette.query.source import SampleSource
+
+_CACHED_LENGTH = 8192
+"""Characters of the longest text whose expression is remembered."""
 
 Check = Callable[[], None]
 
@@ -56,7 +63,7 @@ class Engine:
             PromQLSyntaxError: ``query`` is no PromQL expression.
             QueryError: the query cannot be answered.
         """
-        expr = self._parsed(query)
+        expr = self._parsed(query, 0, 0)
         try:
             return self._instant(expr, ts, check)
         except MemoryError:
@@ -88,7 +95,7 @@ class Engine:
             PromQLSyntaxError: ``query`` is no PromQL expression.
             QueryError: the range is not sound, or the query cannot be answered.
         """
-        expr = self._parsed(query)
+        expr = self._parsed(query, step, end - start)
         if value_type(expr) is ValueType.MATRIX:
             raise bad_data(
                 'invalid expression type "range vector" for range query, '
@@ -114,14 +121,19 @@ class Engine:
             )
         return _result(value, frame.ts, expr, remarks, budget)
 
-    def _parsed(self, query: str | Expr) -> Expr:
-        if not isinstance(query, str):
-            return query
-        if len(query) > self.options.max_text:
-            raise bad_data(
-                f"the query has {len(query):,} characters, more than {self.options.max_text:,}"
-            )
-        return parse_cached(query)
+    def _parsed(self, query: str | Expr, step: int, length: int) -> Expr:
+        """Return the expression that a query of ``step`` and ``length`` (ms) evaluates."""
+        if isinstance(query, str):
+            if len(query) > self.options.max_text:
+                raise bad_data(
+                    f"the query has {len(query):,} characters, more than {self.options.max_text:,}"
+                )
+            facts = _remembered(query, self.options)
+        else:
+            facts = _facts(query, self.options)
+        if facts.refusal is not None:
+            raise facts.refusal
+        return resolved(facts.expr, step, length) if facts.depends_on_query else facts.expr
 
     def _steps(self, start: int, end: int, step: int) -> I64:
         if step <= 0:
@@ -137,6 +149,34 @@ class Engine:
                 "Try decreasing the query resolution (?step=XX)"
             )
         return steps(start, end, step)
+
+
+class _Facts(NamedTuple):
+    """An expression, why it may not be evaluated, and whether its durations are not all known."""
+
+    expr: Expr
+    refusal: QueryError | None
+    depends_on_query: bool
+
+
+def _facts(expr: Expr, options: EngineOptions) -> _Facts:
+    return _Facts(expr, refusal(expr, options), depends_on_query(expr))
+
+
+@lru_cache(maxsize=1024)
+def _known(text: str, options: EngineOptions) -> _Facts:
+    return _facts(parse(text), options)
+
+
+def _remembered(text: str, options: EngineOptions) -> _Facts:
+    # Long texts are rare, and some hundreds of them would fill the memory.
+    if len(text) > _CACHED_LENGTH:
+        return _facts(parse(text), options)
+    facts = _known(text, options)
+    if facts.refusal is not None:
+        # An exception that is raised again would gather tracebacks; it is made anew.
+        return _facts(facts.expr, options)
+    return facts
 
 
 def _quietly(evaluator: Evaluator, expr: Expr, frame: Frame) -> Value:

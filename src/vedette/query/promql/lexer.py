@@ -121,6 +121,11 @@ class TokenStream:
         """Tell whether the current token is one of ``symbols``."""
         return self.current.kind is TokenKind.SYMBOL and self.current.text in symbols
 
+    def followed_by(self, symbol: str) -> bool:
+        """Tell whether ``symbol`` comes right after the current token."""
+        skipped = _SKIP.match(self.text, self.current.end)
+        return self.text.startswith(symbol, skipped.end() if skipped else self.current.end)
+
     def accept(self, symbol: str) -> bool:
         """Move past ``symbol`` if it is the current token, and tell whether it was."""
         found = self.at(symbol)

@@ -1,16 +1,18 @@
-"""Numbers, durations and constant duration expressions of PromQL."""
+"""Numbers, durations and duration expressions of PromQL."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 from vedette.kit.duration import parse_duration
+from vedette.query.promql.ast import Duration, DurationExpr, Span
 from vedette.query.promql.lexer import Token, TokenKind, TokenStream
 
-# Prometheus keeps durations in 64 bits of nanoseconds: about 292 years.
-_MAX_DURATION_S = 2**63 / 1e9
+MAX_DURATION_S = 2**63 / 1e9
+"""Prometheus keeps durations in 64 bits of nanoseconds: about 292 years."""
+
 _MAX_INT = 2**63 - 1
 
 # Numbers are compared by identity where NaN is meant, so that equal texts give equal nodes.
@@ -31,6 +33,8 @@ _ARITHMETIC: MappingProxyType[str, Callable[[float, float], float]] = MappingPro
 _CHOICE: MappingProxyType[str, Callable[[float, float], float]] = MappingProxyType(
     {"min_of": min, "max_of": max}
 )
+_OPERATORS = MappingProxyType({**_ARITHMETIC, **_CHOICE})
+_OF_THE_QUERY = frozenset(("step", "range"))
 
 
 def is_number(token: Token) -> bool:
@@ -80,30 +84,34 @@ def _duration_s(stream: TokenStream, token: Token) -> float:
             "units fall from y over w, d, h, m, s to ms, each once, as in 1h30m"
         )
         raise stream.error(message, token.start, token.end) from None
-    if ms / 1000 > _MAX_DURATION_S:
+    if ms / 1000 > MAX_DURATION_S:
         message = f'duration "{token.text[:40]}" is longer than 292 years'
         raise stream.error(message, token.start, token.end)
     return ms / 1000
 
 
-def range_ms(stream: TokenStream, what: str) -> int:
+def range_ms(stream: TokenStream, what: str) -> tuple[int, DurationExpr | None]:
     """Read the length of ``what`` between brackets: a positive duration, in milliseconds.
 
-    Constant arithmetic (``30m + 5m``, ``2 * 1h``, ``min_of(1h, 90m)``) is computed at once.
+    Constant arithmetic (``30m + 5m``, ``2 * 1h``, ``min_of(1h, 90m)``) is computed at once;
+    where ``step()`` or ``range()`` stands in it, the expression is returned beside 0.
 
     Raises:
         PromQLSyntaxError: there is no duration, or it is shorter than a millisecond.
     """
     start = stream.current.start
-    value = _checked(stream, _arithmetic(stream, 1, what), start)
+    seconds = _arithmetic(stream, 1, what)
+    if isinstance(seconds, DurationExpr):
+        return 0, seconds
+    value = _checked(stream, seconds, start)
     if value < 1:
         message = f"duration of {what} must be greater than 0, got {value}ms"
         raise stream.error(message, start, stream.last_end)
-    return value
+    return value, None
 
 
-def offset_ms(stream: TokenStream) -> int:
-    """Read what follows ``offset``: a duration, possibly negative, in milliseconds.
+def offset_ms(stream: TokenStream) -> tuple[int, DurationExpr | None]:
+    """Read what follows ``offset``: a duration, possibly negative, as :func:`range_ms` does.
 
     Arithmetic needs parentheses here: ``x offset 5m + 1`` adds 1 to the value of x.
     """
@@ -111,32 +119,59 @@ def offset_ms(stream: TokenStream) -> int:
     negative = stream.at("-")
     if stream.at("+", "-"):
         stream.advance()
-    value = _checked(stream, _duration_operand(stream, "offset"), start)
-    return -value if negative else value
+    seconds = _duration_operand(stream, "offset")
+    if negative:
+        seconds = _applied(stream, "-", (seconds,), start)
+    if isinstance(seconds, DurationExpr):
+        return 0, seconds
+    return _checked(stream, seconds, start), None
 
 
 def _checked(stream: TokenStream, seconds: float, start: int) -> int:
-    if not abs(seconds) <= _MAX_DURATION_S:
+    if not abs(seconds) <= MAX_DURATION_S:
         raise stream.error("duration is longer than 292 years", start, stream.last_end)
-    return round(seconds * 1000)
+    if stream.text[start : stream.last_end].lstrip("+- ").replace(".", "").isalnum():
+        return round(seconds * 1000)
+    # What is computed is cut to whole milliseconds, as Prometheus cuts it.
+    return int(seconds * 1000)
 
 
-def _arithmetic(stream: TokenStream, minimum: int, what: str) -> float:
+def computed(op: str, args: Sequence[float]) -> float:
+    """Return the operator ``op`` of a duration expression applied to seconds.
+
+    Raises:
+        ArithmeticError: it has no value there.
+        ValueError: likewise.
+    """
+    if len(args) == 1:
+        return -args[0]
+    return _OPERATORS[op](*args)
+
+
+def _applied(stream: TokenStream, op: str, args: tuple[Duration, ...], start: int) -> Duration:
+    constants = [arg for arg in args if not isinstance(arg, DurationExpr)]
+    if len(constants) < len(args):
+        return DurationExpr(op, args, Span(start, stream.last_end))
+    try:
+        return computed(op, constants)
+    except (ArithmeticError, ValueError):
+        message = f'"{stream.text[start : stream.last_end][:60]}" has no value as a duration'
+        raise stream.error(message, start, stream.last_end) from None
+
+
+def _arithmetic(stream: TokenStream, minimum: int, what: str) -> Duration:
     stream.enter()
     start = stream.current.start
     if stream.at("+", "-"):
-        sign = -1 if stream.advance().text == "-" else 1
-        value = sign * _arithmetic(stream, _POWER, what)
+        negative = stream.advance().text == "-"
+        value = _arithmetic(stream, _POWER, what)
+        value = _applied(stream, "-", (value,), start) if negative else value
     else:
         value = _duration_operand(stream, what)
     while (precedence := _precedence(stream)) >= minimum:
         operator = stream.advance().text
         right = _arithmetic(stream, precedence + (operator != "^"), what)
-        try:
-            value = _ARITHMETIC[operator](value, right)
-        except (ZeroDivisionError, OverflowError, ValueError):
-            message = f'"{stream.text[start : stream.last_end][:60]}" has no value as a duration'
-            raise stream.error(message, start, stream.last_end) from None
+        value = _applied(stream, operator, (value, right), start)
     stream.leave()
     return value
 
@@ -147,23 +182,26 @@ def _precedence(stream: TokenStream) -> int:
     return _DURATION_PRECEDENCE.get(stream.current.text, 0)
 
 
-def _duration_operand(stream: TokenStream, what: str) -> float:
+def _duration_operand(stream: TokenStream, what: str) -> Duration:
     token = stream.current
     if token.kind in (TokenKind.NUMBER, TokenKind.DURATION):
         return number(stream)
+    where = f"in {what}"
     if stream.accept("("):
         value = _arithmetic(stream, 1, what)
-        stream.expect(")", f"in {what}")
+        stream.expect(")", where)
         return value
-    if choose := _CHOICE.get(token.keyword):
+    if token.keyword in _OF_THE_QUERY:
         stream.advance()
-        stream.expect("(", f"in {what}")
+        stream.expect("(", where)
+        stream.expect(")", where)
+        return DurationExpr(token.keyword, (), Span(token.start, stream.last_end))
+    if token.keyword in _CHOICE:
+        stream.advance()
+        stream.expect("(", where)
         left = _arithmetic(stream, 1, what)
-        stream.expect(",", f"in {what}")
+        stream.expect(",", where)
         right = _arithmetic(stream, 1, what)
-        stream.expect(")", f"in {what}")
-        return choose(left, right)
-    if token.keyword in ("step", "range"):
-        message = f"{token.keyword}() is not supported in {what}; write a constant duration"
-        raise stream.error(message, token.start, token.end)
-    raise stream.unexpected(f"in {what}", "a duration such as 5m")
+        stream.expect(")", where)
+        return _applied(stream, token.keyword, (left, right), token.start)
+    raise stream.unexpected(where, "a duration such as 5m")

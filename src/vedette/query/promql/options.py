@@ -16,6 +16,12 @@ class EngineOptions:
             matches that a comparison filters out do not count, and ``atan2`` keeps the name.
         delayed_name_removal: keep ``__name__`` until the end of the query, so that
             ``label_replace`` and ``by (__name__)`` still see it.
+        experimental_functions: allow the functions and aggregations that Prometheus hides behind
+            ``promql-experimental-functions``.
+        extended_selectors: allow ``anchored`` and ``smoothed``.
+        fill_modifiers: allow ``fill``, ``fill_left`` and ``fill_right``.
+        start_timestamps: let ``rate``, ``increase``, ``irate`` and ``resets`` use the start
+            timestamps of samples, and ``start_timestamp`` show them.
         max_samples: samples that one query may read.
         max_cells: series × steps that one intermediate result may hold; each takes 8 bytes, and
             a query holds a few of them at a time.
@@ -28,6 +34,10 @@ class EngineOptions:
     lookback_ms: int = 300_000
     window_2x: bool = False
     delayed_name_removal: bool = False
+    experimental_functions: bool = False
+    extended_selectors: bool = False
+    fill_modifiers: bool = False
+    start_timestamps: bool = False
     max_samples: int = 50_000_000
     max_cells: int = 20_000_000
     max_bytes: int = 512_000_000

@@ -1,8 +1,7 @@
 """The parser of PromQL: from a text to the nodes of :mod:`vedette.query.promql.ast`.
 
-The language is that of Prometheus 2.42, with these parts of Prometheus 3: quoted names of metrics
-and labels, numbers for durations and durations for numbers, constant arithmetic in durations, and
-the newer functions.
+The language is that of Prometheus 3.14, experimental parts included: ``features`` says which of
+them a query needs.
 
 A precedence-climbing parser over a stream of tokens. Types are checked while nodes are built, so
 that every node that leaves this module is sound.
@@ -11,7 +10,6 @@ that every node that leaves this module is sound.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -24,6 +22,7 @@ from vedette.query.promql.ast import (
     Expr,
     NumberLiteral,
     Paren,
+    RangeModifier,
     Span,
     StringLiteral,
     Subquery,
@@ -40,6 +39,7 @@ from vedette.query.promql.selectors import (
     brackets,
     matches_empty,
     offset_modifier,
+    range_modifier,
     vector_selector,
 )
 from vedette.query.promql.syntax_error import PromQLSyntaxError as PromQLSyntaxError
@@ -74,13 +74,8 @@ UNARY_PRECEDENCE = PRECEDENCE["^"]
 RESERVED = frozenset(("atan2", "bool", "group_left", "group_right", "ignoring", "on", "inf", "nan"))
 
 _FUNCTIONS_OF_ANY_CASE = frozenset(("start", "end", "step", "range"))
-_CACHED_LENGTH = 8192
-_UNSUPPORTED = MappingProxyType(
-    {
-        word: f'the modifier "{word}" is not supported'
-        for word in ("anchored", "smoothed", "fill", "fill_left", "fill_right")
-    }
-)
+_FILLS = frozenset(("fill", "fill_left", "fill_right"))
+_RANGE_MODIFIERS = frozenset(RangeModifier)
 
 
 def parse(text: str, *, max_length: int = MAX_LENGTH) -> Expr:
@@ -99,21 +94,6 @@ def parse(text: str, *, max_length: int = MAX_LENGTH) -> Expr:
         message = f"expression of {length} bytes is longer than {max_length} bytes"
         raise PromQLSyntaxError(message, 0, 0, text[:100])
     return _Parser(text).parse()
-
-
-def parse_cached(text: str) -> Expr:
-    """Return what :func:`parse` returns, remembered for the texts asked for last.
-
-    Raises:
-        PromQLSyntaxError: as :func:`parse` does.
-    """
-    # Long texts are rare, and some hundreds of them would fill the memory.
-    return _parse_remembered(text) if len(text) <= _CACHED_LENGTH else parse(text)
-
-
-@lru_cache(maxsize=1024)
-def _parse_remembered(text: str) -> Expr:
-    return parse(text)
 
 
 class _Parsed(NamedTuple):
@@ -150,8 +130,6 @@ class _Parser:
 
     def _left_over(self) -> PromQLSyntaxError:
         token = self._stream.current
-        if token.keyword in _UNSUPPORTED:
-            return self._stream.error(_UNSUPPORTED[token.keyword], token.start, token.end)
         if self._stream.at(")", "]", "}"):
             return self._stream.error(f"unexpected {token}, nothing is open", *token[2:])
         if self._stream.at("=", "=~", "!~"):
@@ -202,7 +180,7 @@ class _Parser:
         if keyword in ("group_left", "group_right"):
             raise stream.unexpected("in binary expression", f'"on" or "ignoring" before {keyword}')
         if keyword not in ("on", "ignoring"):
-            return return_bool, VectorMatching(Cardinality.ONE_TO_ONE, (), False, ())
+            return return_bool, self._fills(VectorMatching(Cardinality.ONE_TO_ONE, (), False, ()))
         stream.advance()
         labels = self._labels()
         cardinality = Cardinality.ONE_TO_ONE
@@ -213,7 +191,35 @@ class _Parser:
             cardinality = Cardinality.MANY_TO_ONE if many_to_one else Cardinality.ONE_TO_MANY
             stream.advance()
             include = self._labels() if stream.at("(") else ()
-        return return_bool, VectorMatching(cardinality, labels, keyword == "on", include)
+        matching = VectorMatching(cardinality, labels, keyword == "on", include)
+        return return_bool, self._fills(matching)
+
+    def _fills(self, matching: VectorMatching) -> VectorMatching:
+        """Read ``fill(0)``, or ``fill_left(0)`` and ``fill_right(0)``, if they are there."""
+        stream = self._stream
+        values: dict[str, float] = {}
+        while stream.current.keyword in _FILLS and stream.followed_by("("):
+            token = stream.advance()
+            sides = ("fill_left", "fill_right") if token.keyword == "fill" else (token.keyword,)
+            value = self._fill_value()
+            if not values.keys().isdisjoint(sides):
+                raise stream.error("a side is filled twice", token.start, stream.last_end)
+            values |= dict.fromkeys(sides, value)
+        return replace(
+            matching, fill_left=values.get("fill_left"), fill_right=values.get("fill_right")
+        )
+
+    def _fill_value(self) -> float:
+        stream, where = self._stream, "in fill modifier"
+        stream.expect("(", where)
+        negative = stream.at("-")
+        if stream.at("+", "-"):
+            stream.advance()
+        if not is_number(stream.current):
+            raise stream.unexpected(where, "a number")
+        value = number(stream)
+        stream.expect(")", where)
+        return -value if negative else value
 
     def _labels(self) -> tuple[str, ...]:
         """Read ``(a, b)``, a list of label names."""
@@ -248,6 +254,8 @@ class _Parser:
                 if isinstance(node, Subquery):
                     check.check_subquery(node, parsed.type, self._text)
                 parsed = self._above(node, ValueType.MATRIX, parsed)
+            elif self._stream.current.keyword in _RANGE_MODIFIERS:
+                parsed = parsed._replace(node=range_modifier(self._stream, parsed.node))
             elif self._stream.at("@") or self._stream.current.keyword == "offset":
                 read = at_modifier if self._stream.at("@") else offset_modifier
                 node = read(self._stream, parsed.node)
@@ -304,8 +312,6 @@ class _Parser:
     def _close(self, opening: Token, expected: str) -> None:
         if self._stream.at_end():
             raise self._stream.error('"(" is never closed', opening.start, opening.end)
-        if self._stream.current.keyword in _UNSUPPORTED:
-            raise self._left_over()
         self._stream.expect(")", "in parentheses", f"an operator or {expected}")
 
     def _word(self) -> _Parsed:
@@ -342,8 +348,6 @@ class _Parser:
     def _call(self, word: Token) -> _Parsed:
         lowered = word.text.lower()
         name = lowered if lowered in _FUNCTIONS_OF_ANY_CASE else word.text
-        if name in _UNSUPPORTED:
-            raise self._stream.error(_UNSUPPORTED[name], word.start, word.end)
         if name not in FUNCTIONS:
             raise check.unknown_function(word.text, word.start, self._text)
         arguments = self._arguments()

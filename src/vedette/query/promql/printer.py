@@ -13,6 +13,8 @@ from vedette.query.promql.ast import (
     Binary,
     Call,
     Cardinality,
+    Duration,
+    DurationExpr,
     Expr,
     Matcher,
     MatchOp,
@@ -22,6 +24,7 @@ from vedette.query.promql.ast import (
     StringLiteral,
     Subquery,
     Unary,
+    VectorMatching,
     VectorSelector,
 )
 from vedette.query.promql.parser import PRECEDENCE, RESERVED, UNARY_PRECEDENCE
@@ -67,10 +70,9 @@ def _number(value: float) -> str:
 
 def _selection(node: VectorSelector | MatrixSelector) -> str:
     if isinstance(node, VectorSelector):
-        return _selector(node) + _modifiers(node.offset, node.at)
-    selector = node.selector
-    window = f"[{format_duration(node.range)}]"
-    return _selector(selector) + window + _modifiers(selector.offset, selector.at)
+        return _selector(node) + _modifiers(node)
+    window = f"[{_duration(node.range, node.range_expr)}]"
+    return _selector(node.selector) + window + _modifiers(node.selector)
 
 
 def _selector(node: VectorSelector) -> str:
@@ -98,24 +100,47 @@ def _labels(names: tuple[str, ...]) -> str:
     return f"({', '.join(map(_label, names))})"
 
 
-def _modifiers(offset: int, at: int | AtPreprocessor | None) -> str:
-    text = ""
+def _modifiers(node: VectorSelector | Subquery) -> str:
+    text, at = "", node.at
     if isinstance(at, AtPreprocessor):
         text += f" @ {at}()"
     elif at is not None:
         sign, (seconds, ms) = "-" if at < 0 else "", divmod(abs(at), 1000)
         fraction = f".{ms:03d}".rstrip("0") if ms else ""
         text += f" @ {sign}{seconds}{fraction}"
-    if offset:
-        text += f" offset {format_duration(offset)}"
+    if isinstance(node, VectorSelector) and node.modifier:
+        text += f" {node.modifier}"
+    if node.offset_expr is not None:
+        text += f" offset {_wrapped_duration(node.offset_expr)}"
+    elif node.offset:
+        text += f" offset {format_duration(node.offset)}"
     return text
 
 
+def _duration(value: int, expr: DurationExpr | None) -> str:
+    return format_duration(value) if expr is None else _duration_expr(expr)
+
+
+def _duration_expr(node: Duration) -> str:
+    if not isinstance(node, DurationExpr):
+        return _number(node)
+    if node.op in ("step", "range", "min_of", "max_of"):
+        return f"{node.op}({', '.join(map(_duration_expr, node.args))})"
+    texts = [_wrapped_duration(arg) for arg in node.args]
+    return f"-{texts[0]}" if len(texts) == 1 else f" {node.op} ".join(texts)
+
+
+def _wrapped_duration(node: Duration) -> str:
+    text = _duration_expr(node)
+    plain = not isinstance(node, DurationExpr) or node.op.isidentifier()
+    return text if plain else f"({text})"
+
+
 def _subquery(node: Subquery) -> str:
-    step = "" if node.step is None else format_duration(node.step)
-    window = f"[{format_duration(node.range)}:{step}]"
+    step = "" if node.step is None else _duration(node.step, node.step_expr)
+    window = f"[{_duration(node.range, node.range_expr)}:{step}]"
     inner = _wrapped(node.expr, _is_operation(node.expr))
-    return inner + window + _modifiers(node.offset, node.at)
+    return inner + window + _modifiers(node)
 
 
 def _aggregation(node: Aggregation) -> str:
@@ -150,7 +175,15 @@ def _matching(node: Binary) -> str:
     if group:
         # Always with its list, lest a parenthesis that follows be taken for one.
         text += f" {group} {_labels(matching.include)}"
-    return text
+    return text + _fills(matching)
+
+
+def _fills(matching: VectorMatching) -> str:
+    left, right = matching.fill_left, matching.fill_right
+    if left is not None and repr(left) == repr(right):
+        return f" fill ({_number(left)})"
+    text = "" if left is None else f" fill_left ({_number(left)})"
+    return text if right is None else f"{text} fill_right ({_number(right)})"
 
 
 def _is_operation(node: Expr) -> bool:

@@ -15,6 +15,7 @@ from vedette.query.promql.ast import (
     Matcher,
     MatchOp,
     MatrixSelector,
+    RangeModifier,
     Span,
     Subquery,
     VectorSelector,
@@ -124,38 +125,64 @@ def brackets(stream: TokenStream, expr: Expr) -> MatrixSelector | Subquery:
         PromQLSyntaxError: the brackets are malformed, or a range follows no plain selector.
     """
     opening = stream.expect("[", "after expression")
-    duration = range_ms(stream, "range")
-    span = Span(expr.span.start, 0)
+    duration, range_expr = range_ms(stream, "range")
     if stream.accept(":"):
-        step = None if stream.at("]") else range_ms(stream, "subquery step")
+        step, step_expr = (None, None) if stream.at("]") else range_ms(stream, "subquery step")
         stream.expect("]", "in subquery")
-        return Subquery(expr, duration, step, 0, None, replace(span, end=stream.last_end))
+        span = Span(expr.span.start, stream.last_end)
+        return Subquery(expr, duration, step, 0, None, span, range_expr, step_expr)
     stream.expect("]", "in range", '":" or "]"')
-    if isinstance(expr, VectorSelector) and not expr.offset and expr.at is None:
-        return MatrixSelector(expr, duration, replace(span, end=stream.last_end))
+    if isinstance(expr, VectorSelector) and not _has_offset(expr) and expr.at is None:
+        span = Span(expr.span.start, stream.last_end)
+        return MatrixSelector(expr, duration, span, range_expr)
     raise stream.error(_range_problem(expr), opening.start, stream.last_end)
 
 
 def _range_problem(expr: Expr) -> str:
     if not isinstance(expr, VectorSelector):
         return 'ranges only allowed for vector selectors; a subquery needs a colon: "[5m:]"'
-    if expr.offset:
+    if _has_offset(expr):
         return 'no offset modifiers allowed before range; write "x[5m] offset 1m"'
     return 'no @ modifiers allowed before range; write "x[5m] @ end()"'
+
+
+def _has_offset(node: VectorSelector | Subquery) -> bool:
+    return node.offset != 0 or node.offset_expr is not None
 
 
 def offset_modifier(stream: TokenStream, expr: Expr) -> _Shiftable:
     """Read ``offset 5m`` after ``expr``; raises :class:`PromQLSyntaxError` where it cannot be."""
     keyword = stream.advance()
-    value = offset_ms(stream)
+    value, value_expr = offset_ms(stream)
     target = _shiftable(stream, expr, keyword, "offset modifier")
-    if (target.selector.offset if isinstance(target, MatrixSelector) else target.offset) != 0:
+    if _has_offset(target.selector if isinstance(target, MatrixSelector) else target):
         message = "offset may not be set multiple times"
         raise stream.error(message, keyword.start, stream.last_end)
     span = Span(expr.span.start, stream.last_end)
     if isinstance(target, MatrixSelector):
-        return replace(target, selector=replace(target.selector, offset=value), span=span)
-    return replace(target, offset=value, span=span)
+        selector = replace(target.selector, offset=value, offset_expr=value_expr)
+        return replace(target, selector=selector, span=span)
+    return replace(target, offset=value, offset_expr=value_expr, span=span)
+
+
+def range_modifier(stream: TokenStream, expr: Expr) -> VectorSelector | MatrixSelector:
+    """Read ``anchored`` or ``smoothed`` after ``expr``.
+
+    Raises:
+        PromQLSyntaxError: ``expr`` is no selector, or has the other modifier already.
+    """
+    keyword = stream.advance()
+    if not isinstance(expr, VectorSelector | MatrixSelector):
+        what = "not supported for subqueries" if isinstance(expr, Subquery) else "not implemented"
+        message = f"{keyword.keyword} modifier {what}; it belongs to a selector"
+        raise stream.error(message, keyword.start, keyword.end)
+    modifier = RangeModifier(keyword.keyword)
+    selector = expr.selector if isinstance(expr, MatrixSelector) else expr
+    if selector.modifier not in (None, modifier):
+        message = "anchored and smoothed modifiers cannot be used together"
+        raise stream.error(message, keyword.start, keyword.end)
+    selector = replace(selector, modifier=modifier)
+    return replace(expr, selector=selector) if isinstance(expr, MatrixSelector) else selector
 
 
 def at_modifier(stream: TokenStream, expr: Expr) -> _Shiftable:

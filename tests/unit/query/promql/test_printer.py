@@ -52,6 +52,13 @@ NOWHERE = Span(0, 0)
         ("sum by('a b', on)(x)", 'sum by ("a b", on) (x)'),
         (r"""label_join(x,'\'"\n', `\`)""", r"""label_join(x, "'\"\n", "\\")"""),
         ("x AND y ATAN2 z", "x and y atan2 z"),
+        ("x[STEP()*2]offset -range()", "x[step() * 2] offset (-range())"),
+        ("x[(step()+1)*2:max_of(step(),5)]", "x[(step() + 1) * 2:max_of(step(), 5)]"),
+        ("x[5m] offset 1m smoothed @ 3", "x[5m] @ 3 smoothed offset 1m"),
+        ("x ANCHORED", "x anchored"),
+        ("x+fill(-5m)y", "x + fill (-300) y"),
+        ("x+on(a)fill_right(1)fill_left(nan)y", "x + on (a) fill_left (NaN) fill_right (1) y"),
+        ("x + fill", "x + fill"),
     ],
 )
 def test_canonical_text(text: str, canonical: str) -> None:
