@@ -18,7 +18,7 @@ from vedette.model.histograms import Histograms
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.samples import HISTOGRAM, NAN_BITS, Exemplar, bits
 from vedette.scrape.custom_buckets import convert
-from vedette.scrape.families import Member, member_of
+from vedette.scrape.families import SUFFIXES, Member, member_of
 from vedette.scrape.formats import Format, FormatOptions
 from vedette.scrape.grammar import (
     LineExemplar,
@@ -85,11 +85,15 @@ class _New:
 
 @dataclass(slots=True)
 class TextReading:
-    """A scrape on its way through the parser; implements ``Reading``."""
+    """A scrape on its way through the parser; implements ``Reading``.
+
+    ``said`` tells that the comments may have changed, whatever the missing lines hold.
+    """
 
     parser: ExpositionParser
     rows: _Rows
     missing: list[int]
+    said: bool
     refusals: Refusals = field(default_factory=Refusals)
     pending: list[_New] = field(default_factory=list)
     exemplars: dict[int, LineExemplar] = field(default_factory=dict)
@@ -157,15 +161,17 @@ class ExpositionParser:
             refused = np.flatnonzero(rows.entries == _REFUSED).tolist()
             todo = sorted({*changed, *refused}) if refused else changed
             rows.lines = lines
+            said = bool((rows.entries[changed] == _NO_SAMPLE).any())
         else:
             rows = _Rows.of(lines)
+            said = True
             todo = list(range(len(lines)))
         # A scrape that does not get to its end leaves nothing that the next one could trust.
         self._rows = _Rows.of([])
         missing: list[int] = []
         for at in range(0, len(todo), _AT_ONCE):
             missing += self._look_up(rows, todo[at : at + _AT_ONCE])
-        return TextReading(self, rows, missing)
+        return TextReading(self, rows, missing, said)
 
     def read(self, reading: TextReading) -> None:
         """Read the lines that are no plain sample of a known series, by the full grammar."""
@@ -174,7 +180,7 @@ class ExpositionParser:
             reading.missing = list(range(len(rows.lines)))
         for i in reading.missing:
             line = rows.lines[i]
-            if line.lstrip(b" \t\r")[:1] in (b"#", b""):
+            if _is_comment(line):
                 rows.entries[i] = _NO_SAMPLE
                 continue
             if self._known(reading, i):
@@ -258,17 +264,16 @@ class ExpositionParser:
     def _said_anew(self, reading: TextReading) -> bool:
         """Read the comments if any changed; return whether a family has another type now."""
         lines = reading.rows.lines
-        if not any(lines[i].lstrip(b" \t\r")[:1] in (b"#", b"") for i in reading.missing):
+        if not reading.said and not any(_is_comment(lines[i]) for i in reading.missing):
             return False
         before = self.metadata
         self.metadata, self._faulty_comments = parse_metadata(lines, self._openmetrics)
-        types = {name: known.type for name, known in before.items()}
-        changed = any(
-            types.get(name, known.type) != known.type for name, known in self.metadata.items()
-        )
-        if changed:
-            self._forget()
-        return changed
+        changed = [
+            family
+            for family in before.keys() | self.metadata.keys()
+            if _type(before, family) != _type(self.metadata, family)
+        ]
+        return bool(changed) and self._forget(changed)
 
     def _known(self, reading: TextReading, i: int) -> bool:
         """Read line ``i`` if its series is known; it may have a timestamp and an exemplar."""
@@ -448,10 +453,27 @@ class ExpositionParser:
         self._last_exemplar.clear()
         self._unnumbered.clear()
 
-    def _forget(self) -> None:
-        self._cache.clear()
-        self._unnumbered.clear()
-        self._last_exemplar.clear()
+    def _forget(self, families: list[str]) -> bool:
+        """Forget the series of ``families``; return whether any were known."""
+        names = {f"{family}{suffix}".encode() for family in families for suffix in ("", *SUFFIXES)}
+        gone = [
+            key
+            for key in self._cache.entries
+            # What begins with neither name nor letter is a name that is not so easily told.
+            if key[:1] in (b"{", b"\n") or key.partition(b"{")[0].strip() in names
+        ]
+        for key in gone:
+            del self._cache.entries[key]
+        return bool(gone)
+
+
+def _is_comment(line: bytes) -> bool:
+    return line.lstrip(b" \t\r")[:1] in (b"#", b"")
+
+
+def _type(metadata: dict[str, Metadata], family: str) -> str:
+    known = metadata.get(family)
+    return known.type if known else "unknown"
 
 
 def _check_end(body: bytes) -> None:

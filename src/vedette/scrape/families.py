@@ -25,7 +25,7 @@ _SUFFIXES: Mapping[str, tuple[tuple[str, Role], ...]] = {
     "info": (("_info", Role.PLAIN),),
 }
 _STARTED = frozenset(("counter", "histogram", "summary"))
-_ALL_SUFFIXES = sorted({suffix for rules in _SUFFIXES.values() for suffix, _ in rules})
+SUFFIXES = sorted({suffix for rules in _SUFFIXES.values() for suffix, _ in rules})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Member:
 
 def member_of(name: str, metadata: Mapping[str, Metadata]) -> Member:
     """Return what the series ``name`` is, by what the target said of its families."""
-    for suffix in _ALL_SUFFIXES:
+    for suffix in SUFFIXES:
         if not name.endswith(suffix):
             continue
         family = name.removesuffix(suffix)

@@ -84,10 +84,8 @@ class SeriesCache:
         bound: float = 0.0,
     ) -> int:
         """Remember an entry; return its number."""
-        entry = self.entries.get(key, self._size)
-        if entry == self._size:
-            self.entries[key] = entry
-            self._size += 1
+        entry = self.entries.setdefault(key, self._size)
+        self._size = max(self._size, entry + 1)
         if entry >= len(self._refs):
             self._grow()
         self._refs[entry] = ref
