@@ -9,6 +9,7 @@ believed only when the framing of every series closes exactly, from the first by
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +17,32 @@ from numpy.typing import NDArray
 from vedette.model.arrays import F64, I64, Mask
 
 Bytes = NDArray[np.uint8]
+Words = NDArray[np.uint64]
 
 _SERIES, _SAMPLE, _VALUE, _TIMESTAMP = 0x0A, 0x12, 0x09, 0x10
 _FULL, _BARE = 18, 9
 _STAMP = 6
 _WORD = 8
-_VALUE_INDEX = np.arange(8)
+_VALUE_INDEX = np.arange(_WORD)
 _STAMP_INDEX = np.arange(_STAMP)
-_SEVEN_BITS = tuple((np.uint64(k), np.uint64(0x7F << 7 * k)) for k in range(_STAMP))
+_EVEN, _ODD, _ONE = np.uint64(0x007F_007F_007F_0000), np.uint64(0x7F00_7F00_7F00_0000), np.uint64(1)
+_PAIRS = tuple((np.uint64(16 + 2 * k), np.uint64(0x3FFF << 14 * k)) for k in range(3))
+
+STAMP_WORD = 8
+"""So far before the end of a sample begins the word whose last six bytes are its timestamp."""
+
+VALUE_WORD = 15
+"""So far before the end of a sample with a value begins its value."""
+
+
+class Frame(NamedTuple):
+    """One series, with the places of :class:`Frames`."""
+
+    labels: int
+    sample: int
+    tail: int
+    end: int
+    full: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +50,13 @@ class Frames:
     """n series of one sample each, as places in the body: int64[n] all, ``full`` bool[n].
 
     A series lies from ``begin`` to ``end``; its labels from ``labels`` to ``sample``, which is
-    where its sample begins; ``full`` tells whether that has a value.
+    where its sample begins; that ends at ``tail``, and ``full`` tells whether it has a value.
     """
 
     begin: I64
     labels: I64
     sample: I64
+    tail: I64
     end: I64
     full: Mask
 
@@ -75,29 +95,47 @@ def find_frames(buf: Bytes) -> Frames | None:
         return None
     if (stamps[:, :-1] < 0x80).any():
         return None
-    return Frames(begin, labels, sample, end, full)
+    return Frames(begin, labels, sample, end, end, full)
 
 
-def samples_of(buf: Bytes, end: I64, full: Mask) -> tuple[I64, F64]:
-    """Return timestamps int64[n] and values float64[n] of series, bit for bit.
+def words_of(buf: Bytes) -> Words:
+    """Return every eight bytes of ``buf``, at each byte, as a number: one look-up instead of eight.
 
-    ``end`` int64[n] is where the series end, ``full`` bool[n] whether they have a value.
+    ``buf`` has at least eight bytes.
     """
-    # Every eight bytes of the body as a number: one look-up each instead of eight.
-    words = np.ndarray((len(buf) - _WORD + 1,), "<u8", buffer=buf, strides=(1,))
-    stamps = words[end - _WORD] >> np.uint64(8 * (_WORD - _STAMP))
-    ts = np.zeros(len(end), np.uint64)
-    for shift, mask in _SEVEN_BITS:
-        ts |= (stamps >> shift) & mask
+    return np.ndarray((len(buf) - _WORD + 1,), "<u8", buffer=buf, strides=(1,))
+
+
+def samples_of(words: Words, tail: I64, full: Mask) -> tuple[I64, F64]:
+    """Return timestamps int64[n] and values float64[n] of samples, bit for bit.
+
+    ``tail`` int64[n] is where the samples end, ``full`` bool[n] whether they have a value.
+    """
+    ts = stamps_of(words[tail - STAMP_WORD])
     if full.all():
-        return ts.view(np.int64), words[end - (_FULL - 3)].view(np.float64)
-    values = np.zeros(len(end))
-    values[full] = words[end[full] - (_FULL - 3)].view(np.float64)
-    return ts.view(np.int64), values
+        return ts, words[tail - VALUE_WORD].view(np.float64)
+    values = np.zeros(len(tail))
+    values[full] = words[tail[full] - VALUE_WORD].view(np.float64)
+    return ts, values
 
 
-def frame_at(data: memoryview, at: int) -> tuple[int, int, int, bool] | None:
-    """Return labels, sample, end and full of the series at ``at`` if it has the usual shape.
+def stamps_of(words: Words) -> I64:
+    """Return int64[n] timestamps from the words that end with their six bytes."""
+    # Seven bits of each byte, joined in pairs and the pairs in a row.
+    even, odd = words & _EVEN, words & _ODD
+    odd >>= _ONE
+    even |= odd
+    ts: Words = even >> _PAIRS[0][0]
+    ts &= _PAIRS[0][1]
+    for shift, mask in _PAIRS[1:]:
+        np.right_shift(even, shift, out=odd)
+        odd &= mask
+        ts |= odd
+    return ts.view(np.int64)
+
+
+def frame_at(data: memoryview, at: int) -> Frame | None:
+    """Return the series at ``at`` if it has the usual shape.
 
     Its labels may hold anything; whoever knows them knows that the shape is right.
     """
@@ -118,17 +156,17 @@ def frame_at(data: memoryview, at: int) -> tuple[int, int, int, bool] | None:
         return None
     for length, tag in ((_FULL, b"\x12\x10\x09"), (_BARE, b"\x12\x07\x10")):
         if len(tail) >= length and tail.startswith(tag, len(tail) - length):
-            return labels, end - length, end, length == _FULL
+            return Frame(labels, end - length, end, end, length == _FULL)
     return None
 
 
-def fixed_bits(end: I64, full: Mask) -> Bytes:
-    """Return uint8 with the bits that another round of series, one after another, must share.
+def fixed_bits(size: int, tail: I64, full: Mask) -> Bytes:
+    """Return uint8[size] with the bits that another round of the same series must share.
 
-    ``end`` int64[n] is where they end, ``full`` bool[n] whether they have a value. All bits are
-    fixed but the value and the number in the timestamp; those that tell its length are.
+    ``tail`` int64[n] is where their samples end, ``full`` bool[n] whether these have a value. All
+    bits are fixed but the value and the number in the timestamp; those that tell its length are.
     """
-    mask = np.full(int(end[-1]), 0xFF, np.uint8)
-    mask[end[full][:, None] - (_FULL - 3) + _VALUE_INDEX] = 0
-    mask[end[:, None] - _STAMP + _STAMP_INDEX] = 0x80
+    mask = np.full(size, 0xFF, np.uint8)
+    mask[tail[full][:, None] - VALUE_WORD + _VALUE_INDEX] = 0
+    mask[tail[:, None] - _STAMP + _STAMP_INDEX] = 0x80
     return mask

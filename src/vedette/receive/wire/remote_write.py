@@ -27,9 +27,8 @@ import numpy as np
 
 from vedette.model.arrays import F64, I32, I64
 from vedette.model.labels import METRIC_NAME, Labels
-from vedette.model.samples import ABSENT_BITS, NAN_BITS, bits
 from vedette.receive.wire.errors import LabelsError, OtherFieldsError, TooLargeError, WireError
-from vedette.receive.wire.frames import Bytes, Frames, find_frames, samples_of
+from vedette.receive.wire.frames import Bytes, Frames, find_frames, samples_of, words_of
 from vedette.receive.wire.protobuf import BYTES, FIXED64, VARINT, fields, signed, varint
 from vedette.receive.wire.sender import SenderCache
 from vedette.storage.interface import SeriesIndex
@@ -154,7 +153,7 @@ def decode(
     buf = np.frombuffer(data, np.uint8)
     known = cache.ring.match(buf)
     if known is not None and len(known.refs) <= limits.series:
-        return _checked(known.refs, *samples_of(buf, known.end, known.full), _Refusals())
+        return _checked(known.refs, *samples_of(words_of(buf), known.tail, known.full), _Refusals())
     data = bytes(data)
     frames = find_frames(buf)
     if frames is None:
@@ -171,7 +170,7 @@ def _decode_frames(data: bytes, buf: Bytes, frames: Frames, numbering: _Numberin
     except OtherFieldsError:
         return _Decoder(data, cache, numbering.index, limits).decode()
     cache.ring.learn(data, buf, frames, refs)
-    return _checked(refs, *samples_of(buf, frames.end, frames.full), numbering.refusals)
+    return _checked(refs, *samples_of(words_of(buf), frames.tail, frames.full), numbering.refusals)
 
 
 def _look_up(data: bytes, frames: Frames, numbering: _Numbering) -> I32:
@@ -399,10 +398,6 @@ def _checked(refs: I32, ts: I64, values: F64, refusals: _Refusals) -> WriteReque
             refusals.add("timestamp", message, int(timeless.sum()))
             kept &= ~timeless
         refs, ts, values = refs[kept], ts[kept], values[kept]
-    absent = bits(values) == ABSENT_BITS
-    if absent.any():
-        # These bits mean "no sample" inside; a sender cannot have meant that.
-        bits(values)[absent] = NAN_BITS
     return WriteRequest(refs, ts, values, rejected=dict(refusals.counts), message=refusals.message)
 
 

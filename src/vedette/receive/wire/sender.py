@@ -8,12 +8,17 @@ compared with it run by run, without looking at single series.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vedette.model.arrays import I32, I64, Mask
-from vedette.receive.wire.frames import Bytes, Frames, fixed_bits, frame_at
+from vedette.receive.wire.frames import Bytes, Frame, Frames, fixed_bits, frame_at
+
+FrameAt = Callable[[memoryview, int], Frame | None]
 
 _ENTRY_OVERHEAD = 150
 _LONGEST_PAUSE = 64
@@ -22,28 +27,86 @@ _FREE_RUNS = 16
 _FEW_ODD = 4
 _RENEWAL = 512
 _FIRST_STEP = 4096
+_BOLD_RUNS = 4
 _SMALL = 2048
 _STEP_GROWTH = 4
 
 
+class Patience:
+    """Says when to try again what costs much and seldom pays: after longer and longer pauses."""
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._next = 1
+
+    def waits(self) -> bool:
+        """Return whether a pause goes on; each call is one of its rounds."""
+        if self._left:
+            self._left -= 1
+            return True
+        return False
+
+    def lose(self) -> None:
+        """Begin a pause, twice as long as the one before."""
+        self._left, self._next = self._next, min(2 * self._next, _LONGEST_PAUSE)
+
+    def reset(self) -> None:
+        """Note that all goes well: the next pause is a short one."""
+        self._next = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
-    """n known series of one sample each: where they end in the body, and what they are.
+    """n known series of one sample each: where they stand in the body, and what they are.
 
-    ``end`` int64[n]; ``full`` bool[n], whether the sample has a value; ``refs`` int32[n].
+    ``tail`` int64[n] is where their samples end; ``full`` bool[n], whether those have a value;
+    ``refs`` int32[n].
     """
 
-    end: I64
+    tail: I64
     full: Mask
     refs: I32
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """A series that became 0.0, or ceased to be: its bytes and where in them its sample ends."""
+
+    content: bytes
+    tail: int
+    full: bool
+
+
+class _Runs:
+    """What a comparison has found: rows of the ring, run by run."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, int]] = []
+        self.tails: list[I64] = []
+        self.fulls: list[Mask] = []
+        self.known = 0
+
+    def add(self, row: int, last: int, tail: I64, full: Mask) -> None:
+        self.rows.append((row, last))
+        self.tails.append(tail)
+        self.fulls.append(full)
+        self.known += last - row
+
+    def match(self, refs: I32) -> Match:
+        parts = [refs[row:last] for row, last in self.rows]
+        if len(parts) == 1:
+            return Match(self.tails[0], self.fulls[0], parts[0])
+        return Match(np.concatenate(self.tails), np.concatenate(self.fulls), np.concatenate(parts))
 
 
 class Ring:
     """Series of a sender in the order in which they came: their refs and their bytes."""
 
-    def __init__(self) -> None:
-        self._pause = 0
-        self._next_pause = 1
+    def __init__(self, frame_at: FrameAt = frame_at) -> None:
+        """Take what reads one series of a body, given the body and where the series begins."""
+        self._frame_at = frame_at
+        self._learning = Patience()
+        self._mending = Patience()
         self.clear()
 
     def clear(self) -> None:
@@ -54,10 +117,10 @@ class Ring:
         self._mask: Bytes = np.zeros(0, np.uint8)
         self._scratch: Bytes = np.zeros(0, np.uint8)
         self._begin: I64 = np.zeros(1, np.int64)
+        self._tail: I64 = np.zeros(0, np.int64)
         self._full: Mask = np.zeros(0, np.bool_)
         self._refs: I32 = np.zeros(0, np.int32)
-        # Series that became 0.0, or ceased to be, since: their bytes, and whether with a value.
-        self._changed: dict[int, tuple[bytes, bool]] = {}
+        self._changed: dict[int, _Changed] = {}
         self._odd = 0
 
     @property
@@ -65,54 +128,57 @@ class Ring:
         """Bytes held, roughly."""
         return 3 * len(self._fixed) + len(self._refs) * _ENTRY_OVERHEAD
 
-    def match(self, buf: Bytes) -> Match | None:
-        """Return the series of ``buf`` if all of them are known, mostly in the known order.
+    @property
+    def refs(self) -> I32:
+        """The series, int32[n], in their order."""
+        return self._refs
+
+    def match(self, buf: Bytes, at: int = 0) -> Match | None:
+        """Return the series of ``buf`` from ``at`` on if all are known, mostly in the known order.
 
         Values and timestamps may differ. Series may be missing, come again, or have become or
         ceased to be 0.0, which changes their length: the comparison goes on behind them.
         """
-        data, at, known = buf.data, 0, 0
-        ends: list[I64] = []
-        fulls: list[Mask] = []
-        refs: list[I32] = []
+        data, runs = buf.data, _Runs()
         while at < len(buf):
-            frame = frame_at(data, at)
-            if frame is None or len(ends) > _FREE_RUNS + known // _FEWEST:
+            frame = self._frame_at(data, at)
+            if frame is None or len(runs.rows) > _FREE_RUNS + runs.known // _FEWEST:
                 return None
-            labels, sample, end, full = frame
-            row = self._place.get(bytes(data[labels:sample]))
+            row = self._place.get(bytes(data[frame.labels : frame.sample]))
             if row is None:
                 return None
-            if full == self._full[row]:
-                last = self._run(buf, at, row)
-                ends.append(self._begin[row + 1 : last + 1] + (at - self._begin[row]))
-                fulls.append(self._full[row:last])
+            if frame.full == self._full[row]:
+                bold = len(runs.rows) < _BOLD_RUNS
+                last = self._run(buf, at, row, len(buf) if bold else _FIRST_STEP)
+                if last == row:
+                    return None
+                shift = at - int(self._begin[row])
+                runs.add(row, last, self._tail[row:last] + shift, self._full[row:last])
+                at = int(self._begin[last]) + shift
             else:
-                last = row + 1
-                ends.append(np.array([end]))
-                fulls.append(np.array([full]))
-                self._changed[row] = bytes(data[at:end]), full
+                runs.add(row, row + 1, np.array([frame.tail]), np.array([frame.full]))
+                content = bytes(data[at : frame.end])
+                self._changed[row] = _Changed(content, frame.tail - at, frame.full)
                 self._odd += 1
-            refs.append(self._refs[row:last])
-            known += last - row
-            if last == row:
-                return None
-            at = int(ends[-1][-1])
-        if not ends:
+                at = frame.end
+        if not runs.rows:
             return None
-        self._next_pause = 1
+        self._learning.reset()
+        found = runs.match(self._refs)
         # A renewal copies the ring; an odd series costs as much as copying some hundred others.
         if self._odd > _FEW_ODD + len(self._refs) // _RENEWAL:
             self._renew()
-        if len(ends) == 1:
-            return Match(ends[0], fulls[0], refs[0])
-        return Match(np.concatenate(ends), np.concatenate(fulls), np.concatenate(refs))
+        self._mend_order(runs.rows)
+        return found
 
-    def _run(self, buf: Bytes, at: int, row: int) -> int:
-        """Return the row behind the last one that agrees with the body, which is at ``row``."""
+    def _run(self, buf: Bytes, at: int, row: int, step: int) -> int:
+        """Return the row behind the last one that agrees with the body, which is at ``row``.
+
+        ``step`` bytes are compared first, and more and more after them.
+        """
         there = begin = int(self._begin[row])
         size = min(len(buf) - at, len(self._fixed) - begin)
-        shift, limit, step = at - begin, begin + size, _FIRST_STEP
+        shift, limit = at - begin, begin + size
         while there < limit:
             stop = min(there + step, limit)
             seen = self._scratch[: stop - there]
@@ -135,36 +201,77 @@ class Ring:
         fixed = np.frombuffer(self._fixed, np.uint8, len(seen), there + same)
         return same + int((seen != fixed).argmax())
 
+    def _mend_order(self, runs: list[tuple[int, int]]) -> None:
+        """Put series into the order in which they came, unless that changes all the time.
+
+        A step forwards skips what is missing and is no disorder; one step back is the beginning
+        of a new round.
+        """
+        back = sum(run[0] < before[1] for before, run in pairwise(runs))
+        if back < 2:
+            self._mending.reset()
+            return
+        if self._mending.waits():
+            return
+        self._mending.lose()
+        rows = np.concatenate([np.arange(row, last) for row, last in runs])
+        rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
+        n = len(self._refs)
+        place = np.full(n, -1)
+        place[rows] = np.arange(len(rows))
+        # Series that did not come stay behind the series that they stood behind.
+        there = place >= 0
+        anchor = np.maximum.accumulate(np.where(there, np.arange(n), -1))
+        key = np.where(anchor >= 0, place[anchor], -1)
+        self._reorder(np.lexsort((np.arange(n), key)))
+
+    def _reorder(self, order: NDArray[np.integer]) -> None:
+        begin = self._begin.tolist()
+        spans = [(begin[row], begin[row + 1]) for row in order.tolist()]
+        self._fixed = b"".join([self._fixed[first:last] for first, last in spans])
+        self._mask = np.concatenate([self._mask[first:last] for first, last in spans])
+        lengths, tails = np.diff(self._begin), self._tail - self._begin[:-1]
+        self._begin = np.concatenate([[0], np.cumsum(lengths[order])])
+        self._tail = self._begin[:-1] + tails[order]
+        self._full, self._refs = self._full[order], self._refs[order]
+        new = np.empty(len(order), np.int64)
+        new[order] = np.arange(len(order))
+        moved = new.tolist()
+        self._place = {key: moved[row] for key, row in self._place.items()}
+        self._changed = {moved[row]: change for row, change in self._changed.items()}
+
     def _renew(self) -> None:
         """Take over the new form of the series that changed theirs."""
         fixed: list[bytes] = []
         mask: list[Bytes] = []
         done = 0
-        lengths = np.diff(self._begin)
+        lengths, tails = np.diff(self._begin), self._tail - self._begin[:-1]
         self._full = self._full.copy()
         for row in sorted(self._changed):
-            content, full = self._changed[row]
+            new = self._changed[row]
             begin, end = self._begin[row : row + 2].tolist()
-            own = fixed_bits(np.array([len(content)]), np.array([full]))
-            fixed += self._fixed[done:begin], (np.frombuffer(content, np.uint8) & own).tobytes()
+            own = fixed_bits(len(new.content), np.array([new.tail]), np.array([new.full]))
+            fixed += self._fixed[done:begin], (np.frombuffer(new.content, np.uint8) & own).tobytes()
             mask += self._mask[done:begin], own
-            lengths[row], self._full[row], done = len(content), full, end
+            lengths[row], tails[row], self._full[row] = len(new.content), new.tail, new.full
+            done = end
         self._fixed = b"".join([*fixed, self._fixed[done:]])
         self._mask = np.concatenate([*mask, self._mask[done:]])
+        self._make_room()
+        self._begin = np.concatenate([self._begin[:1], np.cumsum(lengths)])
+        self._tail = self._begin[:-1] + tails
+        self._changed, self._odd = {}, 0
+
+    def _make_room(self) -> None:
         if len(self._scratch) < len(self._mask):
             self._scratch = np.zeros(len(self._mask) + _FIRST_STEP, np.uint8)
-        self._begin = np.concatenate([self._begin[:1], np.cumsum(lengths)])
-        self._changed, self._odd = {}, 0
 
     def learn(self, data: bytes, buf: Bytes, frames: Frames, refs: I32) -> None:
         """Take in a request that did not match; ``refs`` int32[n] may hold −1: nothing is learned.
 
         Learning costs; a sender without a constant order is left alone for longer and longer.
         """
-        if self._pause > 0:
-            self._pause -= 1
-            return
-        if (refs < 0).any():
+        if self._learning.waits() or (refs < 0).any():
             return
         keys = [
             data[a:b] for a, b in zip(frames.labels.tolist(), frames.sample.tolist(), strict=True)
@@ -173,8 +280,7 @@ class Ring:
         known = places[places >= 0]
         new = {keys[k]: k for k in np.flatnonzero(places < 0).tolist()}
         if not new or int((np.diff(known) != 1).sum()) > len(keys) // _FEWEST:
-            self._pause = self._next_pause
-            self._next_pause = min(2 * self._next_pause, _LONGEST_PAUSE)
+            self._learning.lose()
             self.clear()
             new = {key: k for k, key in enumerate(keys)}
         self._append(new, buf, frames, refs)
@@ -186,13 +292,15 @@ class Ring:
         pieces = zip(begin.tolist(), end.tolist(), strict=True)
         content = np.concatenate([buf[first:last] for first, last in pieces])
         ends, full = np.cumsum(end - begin), frames.full[rows]
-        mask = fixed_bits(ends, full)
-        base = len(self._refs)
+        tail = ends - (end - frames.tail[rows])
+        mask = fixed_bits(len(content), tail, full)
+        base, old = len(self._refs), self._begin[-1]
         self._place.update(zip(new, range(base, base + len(new)), strict=True))
         self._fixed += (content & mask).tobytes()
         self._mask = np.concatenate([self._mask, mask])
-        self._scratch = np.zeros(len(self._mask) + _FIRST_STEP, np.uint8)
-        self._begin = np.concatenate([self._begin, ends + self._begin[-1]])
+        self._make_room()
+        self._begin = np.concatenate([self._begin, ends + old])
+        self._tail = np.concatenate([self._tail, tail + old])
         self._full = np.concatenate([self._full, full])
         self._refs = np.concatenate([self._refs, refs[rows]])
 

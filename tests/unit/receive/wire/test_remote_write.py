@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.unit.receive.doubles import Index, label, part, sample, series, varint
 from vedette.model.labels import Labels
-from vedette.model.samples import ABSENT, NAN_BITS, STALE, STALE_BITS, bits
+from vedette.model.samples import STALE, STALE_BITS, bits
 from vedette.receive.wire.errors import TooLargeError, WireError
 from vedette.receive.wire.remote_write import (
     Inflater,
@@ -118,12 +118,15 @@ def round_of(values: Sequence[float], ts: int, names: Sequence[str]) -> list[byt
 @settings(max_examples=60, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(1, 12), st.integers(2, 25))
 def test_every_way_through_gives_the_same(chance: random.Random, cut: int, count: int) -> None:
-    """Requests that repeat, go over the end, lose or gain series decode as by a fresh decoder."""
+    """Requests that repeat, lose, gain or move series decode as by a fresh decoder."""
     names = [f"m{i}" for i in range(count)]
     cache, index = SenderCache(), Index()
     for turn in range(5):
         if chance.random() < 0.2:
             names.insert(chance.randrange(len(names)), f"new{turn}")
+        if chance.random() < 0.3:
+            first, last = sorted(chance.choices(range(len(names)), k=2))
+            names = names[last:] + names[first:last] + names[:first]
         values = [chance.choice([0.0, 1.5, STALE, chance.random()]) for _ in names]
         records = round_of(values, NOW + turn * 15_000, names)
         for at in range(0, len(records), cut):
@@ -165,6 +168,18 @@ def test_missing_repeated_and_zero_series_need_no_look_up() -> None:
         assert index.labels(request.refs.tolist())[-1].metric == "m99"
         assert set(request.ts.tolist()) == {NOW + turn}
     assert index.asked == asked
+
+
+def test_series_that_came_late_are_put_into_their_place() -> None:
+    """Once a sender keeps to another order, the order that is compared with becomes the same."""
+    names = [f"m{i}" for i in range(40)]
+    cache, index = SenderCache(), Index()
+    wanted = {name: k for k, name in enumerate(names)}
+    for turn, missing in enumerate([{"m3", "m4", "m20"}, {"m9"}, set(), {"m4"}, set()]):
+        left = [series([("__name__", n)], [(2.0, NOW + turn)]) for n in names if n not in missing]
+        assert len(run(b"".join(left), cache, index).refs) == len(left)
+    labels = index.labels(cache.ring.refs.tolist())
+    assert [wanted[found.metric] for found in labels] == list(range(40))
 
 
 def test_what_is_decoded_outlives_the_memory_of_the_body() -> None:
@@ -257,13 +272,13 @@ def test_impossible_timestamps_are_refused() -> None:
     assert got.rejected == {"timestamp": 3}
 
 
-def test_nan_patterns_survive_but_not_the_inner_one() -> None:
-    """A staleness marker arrives bit for bit; the bits that mean "absent" inside become NaN."""
+def test_nan_patterns_survive() -> None:
+    """A staleness marker arrives bit for bit; what bits mean inside is judged by storage."""
     body = series([("__name__", "m")], [(STALE, NOW)]) + series(
-        [("__name__", "n")], [(ABSENT, NOW)]
+        [("__name__", "n")], [(float("nan"), NOW)]
     )
     for data in (body, body + part(0x7A, b"")):
-        assert bits(run(data).values).tolist() == [STALE_BITS, NAN_BITS]
+        assert bits(run(data).values).tolist() == [STALE_BITS, 0x7FF8000000000000]
 
 
 def test_series_limit_is_counted_and_asked_again() -> None:
