@@ -15,8 +15,8 @@ OWN = sorted(Path(__file__).parent.glob("*.test"))
 # native histograms, arithmetic in durations, anchored and smoothed ranges, or info().
 PUBLISHED = {
     "collision.test": 2,
-    "duration_expression.test": 29,
-    "extended_vectors.test": 30,
+    "duration_expression.test": 59,
+    "extended_vectors.test": 123,
     "functions.test": 380,
     "histograms.test": 93,
     "info.test": 1,

@@ -11,7 +11,7 @@ from vedette.model.arrays import F64, I64, Mask
 from vedette.model.blocks import Block
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher, MatchOp
-from vedette.query.promql import binary, histogram
+from vedette.query.promql import binary, extended, histogram
 from vedette.query.promql.aggregate import STREAMED, streamed, whole
 from vedette.query.promql.ast import (
     Aggregation,
@@ -22,6 +22,7 @@ from vedette.query.promql.ast import (
     MatrixSelector,
     NumberLiteral,
     Paren,
+    RangeModifier,
     StringLiteral,
     Subquery,
     Unary,
@@ -244,15 +245,37 @@ class Evaluator:
     def instants(self, node: VectorSelector, frame: Frame, times: bool) -> Stream:
         """Return the samples (or their times in seconds) that ``node`` selects at each step."""
         ends = _ends(node, frame)
-        reach = Reach(ends, self.options.lookback_ms, self.options.window_2x, self.budget)
+        lookback = self.options.lookback_ms
+        reach = Reach(ends, lookback, self.options.window_2x, self.budget)
+        if node.modifier is RangeModifier.SMOOTHED and not times:
+            return self._smoothed(node, replace(reach, ends=ends + lookback, span=2 * lookback))
         found = self._find(node, reach)
         return Stream(found.labels, lambda: instant_parts(found, reach, times))
 
+    def _smoothed(self, node: VectorSelector, reach: Reach) -> Stream:
+        """Return the values between samples at each step, ``reach`` being around the steps."""
+        found, ends = self._find(node, reach), reach.ends - self.options.lookback_ms
+
+        def parts() -> Iterator[Part]:
+            for columns, windows in window_parts(found, reach):
+                yield extended.smoothed_instants(columns, windows, ends)
+
+        return Stream(found.labels, parts)
+
     def _range_parts(self, call: Call, function: RangeFunction, frame: Frame) -> Stream:
-        found, reach = self._range(_range_argument(call), frame)
+        node = _range_argument(call)
+        modifier = extended.modifier_of(node)
+        refused = modifier and extended.refuse_function(call.function, modifier)
+        if refused:
+            raise refused
+        found, reach = self._range(node, frame)
         self._suspect_gauge(call, found)
         scalars = tuple(self.scalar(arg, frame) for arg in call.args if not _is_range(arg))
-        arguments = Arguments(scalars, frame.ts, self.options.window_2x)
+        edges = None
+        if modifier is not None:
+            edges = extended.Edges(reach.ends, reach.span, modifier)
+            reach = extended.stretched(reach, modifier, self.options.lookback_ms)
+        arguments = Arguments(scalars, frame.ts, self.options.window_2x, edges)
 
         def parts() -> Iterator[Part]:
             for columns, windows in window_parts(found, reach):
@@ -300,7 +323,10 @@ class Evaluator:
         selector = node.selector if isinstance(node, MatrixSelector) else node
         reach = Reach(_ends(selector, frame), node.range, self.options.window_2x, self.budget)
         if isinstance(node, MatrixSelector):
-            return self._find(node.selector, reach), reach
+            modifier, wide = node.selector.modifier, reach
+            if modifier is not None:
+                wide = extended.stretched(reach, modifier, self.options.lookback_ms)
+            return self._find(node.selector, wide), reach
         return self._subquery(node, reach), reach
 
     def _subquery(self, node: Subquery, reach: Reach) -> Found:
@@ -327,6 +353,10 @@ class Evaluator:
     ) -> list[tuple[Labels, I64, F64]]:
         """Return the raw samples of a range vector at the only step of ``frame``."""
         found, reach = self._range(node, frame)
+        modifier, edges = extended.modifier_of(node), None
+        if modifier is not None:
+            edges = extended.Edges(reach.ends, reach.span, modifier)
+            reach = extended.stretched(reach, modifier, self.options.lookback_ms)
         rows: list[tuple[Labels, I64, F64]] = []
         for columns, windows in window_parts(found, reach):
             self.budget.hold(windows.values, windows.ts)
@@ -334,8 +364,11 @@ class Evaluator:
                 at = 0 if windows.shared else k
                 piece = slice(int(windows.lo[0, at]), int(windows.hi[0, at]))
                 values = windows.values[piece, k] if windows.shared else windows.values[piece]
+                ts = windows.ts[piece]
+                if edges is not None:
+                    ts, values = extended.extended_samples(ts, values, edges)
                 if len(values):
-                    rows.append((found.labels.labels(column), windows.ts[piece], values))
+                    rows.append((found.labels.labels(column), ts, values))
         return sorted(rows, key=lambda row: row[0].pairs)
 
     # ---- operators

@@ -14,6 +14,7 @@ import numpy as np
 from vedette.model.arrays import F64, I64, Mask
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.counters import extrapolated, newest_pair, transitions
+from vedette.query.promql.extended import Edges, anchored_windows, increase
 from vedette.query.promql.remarks import execution_error
 from vedette.query.promql.windows import Tensor, Windows, window_extremes, window_sums
 
@@ -26,27 +27,49 @@ class Arguments:
         scalars: the scalar arguments in order, float64[K] each.
         ts: int64[K], the evaluation times.
         old_clamp: whether ``rate`` extrapolates as Prometheus 2.x does.
+        edges: of an anchored or smoothed selector, or ``None``.
     """
 
     scalars: tuple[F64, ...]
     ts: I64
     old_clamp: bool
+    edges: Edges | None = None
 
 
 Kernel = Callable[[Windows, Arguments], F64]
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """What distinguishes rate, increase and delta."""
+
+    counter: bool
+    per_second: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RangeFunction:
-    """A range function: its kernel (float64[K, S]) and how many samples a window must hold."""
+    """A range function: its kernel (float64[K, S]) and how many samples a window must hold.
+
+    ``rate`` is set for those that measure the way from one edge of the window to the other.
+    """
 
     kernel: Kernel
     samples: int = 1
     keeps_name: bool = False
+    rate: Rate | None = None
+
+    def _extended_rate(self, windows: Windows, edges: Edges, rate: Rate) -> tuple[F64, Mask]:
+        values, present = increase(windows, edges, rate.counter)
+        return values / (edges.span / 1000.0) if rate.per_second else values, present
 
     def __call__(self, windows: Windows, arguments: Arguments) -> tuple[F64, Mask | None]:
         """Return values float64[K, S] and their presence (``None``: all)."""
         with np.errstate(all="ignore"):
+            if arguments.edges is not None:
+                if self.rate is not None:
+                    return self._extended_rate(windows, arguments.edges, self.rate)
+                windows = anchored_windows(windows, arguments.edges)
             return self.kernel(windows, arguments), windows.at_least(self.samples)
 
 
@@ -283,7 +306,9 @@ def _count(windows: Windows, _: Arguments) -> F64:
 
 def _rate(counter: bool, per_second: bool) -> RangeFunction:
     return RangeFunction(
-        lambda windows, args: extrapolated(windows, counter, per_second, args.old_clamp), 2
+        lambda windows, args: extrapolated(windows, counter, per_second, args.old_clamp),
+        2,
+        rate=Rate(counter, per_second),
     )
 
 
