@@ -6,15 +6,17 @@ in another process.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 from vedette.model.arrays import I32
 from vedette.model.blocks import Selection
 from vedette.model.events import Event
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
-from vedette.model.samples import SampleBatch
+from vedette.model.metadata import MetricMetadata
+from vedette.model.samples import Exemplar, SampleBatch
 
 
 class StorageError(Exception):
@@ -31,6 +33,10 @@ class OverloadedError(StorageError):
 
 class SeriesLimitError(StorageError):
     """A new series was refused because the limit of series is reached."""
+
+
+class SelectionTooLargeError(StorageError):
+    """A selection would load more than its limits allow; nothing was loaded."""
 
 
 class InvalidCursorError(ValueError):
@@ -62,25 +68,84 @@ class Ingest(Protocol):
         ...
 
 
+Check: TypeAlias = Callable[[], None]
+"""Called between the steps of longer work, from the thread that does it: returns while somebody
+waits for the result, and raises what shall end the work (a passed deadline, a client that left)."""
+
+
+def never_stop() -> None:
+    """Be the ``Check`` of work that nobody hurries."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelectLimits:
+    """What one selection may cost.
+
+    Attributes:
+        max_samples: samples that may be loaded; 0 means no limit.
+        max_bytes: memory that they may take, labels not counted; 0 means no limit.
+        check: whether to go on.
+    """
+
+    max_samples: int = 0
+    max_bytes: int = 0
+    check: Check = never_stop
+
+
+NO_LIMITS = SelectLimits()
+
+
 class Samples(Protocol):
     """Samples for the query engine; blocking, safe to call from several threads."""
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
-        """Return one selection per metric, with all samples of ``start <= ts <= end`` (ms)."""
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start: int,
+        end: int,
+        limits: SelectLimits = NO_LIMITS,
+    ) -> tuple[Selection, ...]:
+        """Return one selection per metric, with all samples of ``start <= ts <= end`` (ms).
+
+        Raises:
+            SelectionTooLargeError: an estimate says that ``limits`` would be exceeded.
+            StorageError: the store cannot answer.
+
+        Whatever ``limits.check`` raises passes through, here and below.
+        """
         ...
 
     def series(
-        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int, limit: int
+        self,
+        matchers: Sequence[Sequence[Matcher]],
+        start: int,
+        end: int,
+        limit: int,
+        check: Check = never_stop,
     ) -> list[Labels]:
-        """Return the label sets that any of ``matchers`` selects (empty: all), sorted."""
+        """Return the label sets that any of ``matchers`` selects (empty: all), sorted.
+
+        ``limit`` 0 means no limit.
+        """
         ...
 
-    def label_names(self, matchers: Sequence[Sequence[Matcher]], start: int, end: int) -> list[str]:
+    def label_names(
+        self,
+        matchers: Sequence[Sequence[Matcher]],
+        start: int,
+        end: int,
+        check: Check = never_stop,
+    ) -> list[str]:
         """Return the label names of the selected series, sorted."""
         ...
 
     def label_values(
-        self, name: str, matchers: Sequence[Sequence[Matcher]], start: int, end: int
+        self,
+        name: str,
+        matchers: Sequence[Sequence[Matcher]],
+        start: int,
+        end: int,
+        check: Check = never_stop,
     ) -> list[str]:
         """Return the values of label ``name`` among the selected series, sorted."""
         ...
@@ -88,6 +153,47 @@ class Samples(Protocol):
     @property
     def sequence(self) -> int:
         """The ingest sequence of the newest batch that queries see."""
+        ...
+
+
+class Exemplars(Protocol):
+    """Exemplars of stored series; blocking, safe to call from several threads."""
+
+    def exemplars(
+        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int
+    ) -> list[tuple[Labels, tuple[Exemplar, ...]]]:
+        """Return the exemplars of the series that any of ``matchers`` selects, series sorted.
+
+        Those of ``start <= ts <= end`` (ms), each once, by time; ``Exemplar.series`` is the place
+        of the series in the result. Newest first, a bounded number per query is kept.
+
+        Raises:
+            StorageError: the store cannot answer.
+        """
+        ...
+
+
+class MetadataStore(Protocol):
+    """Type, help and unit by metric family, from scrapes, remote write and OTLP alike.
+
+    A receiver calls ``put`` with what a request or scrape says, on the event loop and as often as
+    it likes: what is known already costs a look into a dictionary, and nothing waits for the disk.
+    What is new is persisted with the next flush; a crash before that loses no more than the next
+    scrape tells again.
+    """
+
+    def put(self, statements: Sequence[MetricMetadata]) -> None:
+        """Take ``statements``; those beyond the limits of number and length are counted."""
+        ...
+
+    def metadata(
+        self, metric: str = "", limit: int = 0, limit_per_metric: int = 0
+    ) -> Mapping[str, Sequence[MetricMetadata]]:
+        """Return statements by metric, newest first; of ``metric`` only unless it is empty.
+
+        ``limit`` bounds the number of metrics, ``limit_per_metric`` that of the statements on
+        each; 0 means no limit.
+        """
         ...
 
 

@@ -16,7 +16,13 @@ from vedette.storage.columns import ColumnStore
 from vedette.storage.head.events import UnflushedEvents
 from vedette.storage.head.head import Head
 from vedette.storage.ingest import FlushedRanges, IngestPipeline
-from vedette.storage.interface import InvalidCursorError
+from vedette.storage.interface import (
+    NO_LIMITS,
+    Check,
+    InvalidCursorError,
+    SelectLimits,
+    never_stop,
+)
 from vedette.storage.label_tables import unite
 from vedette.storage.memory_columns import event_key, event_member
 from vedette.storage.regroup import combine, renumber
@@ -46,7 +52,13 @@ class StoredSamples:
         """The ingest sequence of the newest durable batch."""
         return self._pipeline.sequence
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start: int,
+        end: int,
+        limits: SelectLimits = NO_LIMITS,
+    ) -> tuple[Selection, ...]:
         """Return one selection per metric, with all samples of ``start <= ts <= end`` (ms).
 
         Raises:
@@ -55,6 +67,7 @@ class StoredSamples:
         """
         if start > end:
             return ()
+        limits.check()
         # The head raises its bound before it evicts: an unchanged one means that nothing went.
         while True:
             complete_from = self._head.complete_from
@@ -63,7 +76,9 @@ class StoredSamples:
                 break
         if start >= complete_from:
             return recent
+        limits.check()
         stored = self._cache.select(matchers, start, min(end, complete_from - 1))
+        limits.check()
         if not stored:
             return recent
         by_metric = {selection.metric: selection for selection in recent}
@@ -74,31 +89,50 @@ class StoredSamples:
         return tuple(sorted([*merged, *by_metric.values()], key=lambda s: s.metric))
 
     def series(
-        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int, limit: int
+        self,
+        matchers: Sequence[Sequence[Matcher]],
+        start: int,
+        end: int,
+        limit: int,
+        check: Check = never_stop,
     ) -> list[Labels]:
         """Return the label sets that any of ``matchers`` selects (empty: all), sorted.
 
         ``limit`` 0 means no limit.
         """
         found = set(self._head.series(matchers, start, end).values())
+        check()
         if start < self._head.complete_from:
             found.update(self._columns.series(matchers, start, end, limit))
         if limit:
             return heapq.nsmallest(limit, found, key=lambda labels: labels.pairs)
         return sorted(found, key=lambda labels: labels.pairs)
 
-    def label_names(self, matchers: Sequence[Sequence[Matcher]], start: int, end: int) -> list[str]:
+    def label_names(
+        self,
+        matchers: Sequence[Sequence[Matcher]],
+        start: int,
+        end: int,
+        check: Check = never_stop,
+    ) -> list[str]:
         """Return the label names of the selected series, sorted."""
         names = self._head.label_names(matchers, start, end)
+        check()
         if start < self._head.complete_from:
             names.update(self._columns.label_names(matchers, start, end))
         return sorted(names)
 
     def label_values(
-        self, name: str, matchers: Sequence[Sequence[Matcher]], start: int, end: int
+        self,
+        name: str,
+        matchers: Sequence[Sequence[Matcher]],
+        start: int,
+        end: int,
+        check: Check = never_stop,
     ) -> list[str]:
         """Return the values of label ``name`` among the selected series, sorted."""
         values = self._head.label_values(name, matchers, start, end)
+        check()
         if start < self._head.complete_from:
             values.update(self._columns.label_values(name, matchers, start, end))
         return sorted(values)

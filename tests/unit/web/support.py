@@ -16,6 +16,7 @@ from vedette.model.events import Event
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.results import QueryResult, VectorResult
+from vedette.storage.interface import NO_LIMITS, Check, SelectLimits, never_stop
 from vedette.web.asgi import WebApp
 from vedette.web.auth import AccessSettings, Guard
 from vedette.web.services import IntakeAnswer, Readiness, Services
@@ -67,17 +68,29 @@ class FakeStore:
     def __init__(self) -> None:
         self.events: list[Event] = []
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start: int,
+        end: int,
+        limits: SelectLimits = NO_LIMITS,
+    ) -> tuple[Selection, ...]:
         return ()
 
-    def series(self, matchers: Any, start: int, end: int, limit: int) -> list[Labels]:
+    def series(
+        self, matchers: Any, start: int, end: int, limit: int, check: Check = never_stop
+    ) -> list[Labels]:
         found = [Labels.of({"__name__": "up", "job": "a"}), Labels.of({"__name__": "up"})]
         return found[: limit or None]
 
-    def label_names(self, matchers: Any, start: int, end: int) -> list[str]:
+    def label_names(
+        self, matchers: Any, start: int, end: int, check: Check = never_stop
+    ) -> list[str]:
         return ["__name__", "job"]
 
-    def label_values(self, name: str, matchers: Any, start: int, end: int) -> list[str]:
+    def label_values(
+        self, name: str, matchers: Any, start: int, end: int, check: Check = never_stop
+    ) -> list[str]:
         return [f"{name}-1", f"{name}-2"]
 
     def find(
