@@ -112,7 +112,7 @@ def _rows(result: QueryResult) -> list[tuple[Labels, float]]:
 def _record(rule: Rule, rows: Iterable[tuple[Labels, float]]) -> tuple[Series, ...]:
     found: dict[Labels, float] = {}
     for labels, value in rows:
-        added = _expand(rule.labels, TemplateData(labels.without(METRIC_NAME), value))
+        added = _expand(rule.labels, TemplateData(labels, value))
         target = labels.merged(added | {METRIC_NAME: rule.name})
         if target in found:
             raise RuleError(
@@ -127,8 +127,10 @@ def _fresh(
 ) -> dict[Labels, AlertInstance]:
     found: dict[Labels, AlertInstance] = {}
     for series, value in rows:
-        data = TemplateData(series.without(METRIC_NAME), value)
-        labels = data.labels.merged(_expand(rule.labels, data) | {"alertname": rule.name})
+        data = TemplateData(series, value)
+        labels = series.without(METRIC_NAME).merged(
+            _expand(rule.labels, data) | {"alertname": rule.name}
+        )
         if labels in found:
             raise RuleError(
                 "vector contains metrics with the same labelset after applying alert labels: "

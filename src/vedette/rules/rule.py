@@ -31,6 +31,7 @@ class Rule:
         hold_ms: ``for``; keep_firing_ms: ``keep_firing_for``.
         file, line: where it stands.
         key: identity under which its state is kept (see :func:`rule_key`).
+        first_occurrence: whether the first sample of a new series counts as an increase.
     """
 
     kind: RuleKind
@@ -43,6 +44,7 @@ class Rule:
     file: str = ""
     line: int = 0
     key: str = ""
+    first_occurrence: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class RuleGroup:
     Attributes:
         interval_ms: between two evaluations.
         limit: the most alerts or series that a rule of the group may yield; 0 is unlimited.
-        query_offset_ms: how far in the past the expressions are evaluated.
+        query_offset_ms: how far in the past the expressions are evaluated; ``None`` means the
+            server's own setting.
     """
 
     name: str
@@ -60,7 +63,7 @@ class RuleGroup:
     interval_ms: int
     rules: tuple[Rule, ...]
     limit: int = 0
-    query_offset_ms: int = 0
+    query_offset_ms: int | None = None
 
     @property
     def key(self) -> str:
