@@ -18,7 +18,9 @@ from vedette.rules.gotemplate.values import (
 )
 
 MAX_WIDTH = 1000
-_VERB = re.compile(r"%(?P<flags>[-+# 0]*)(?P<width>\d*|\*)(?:\.(?P<precision>\d*|\*))?(?P<verb>.?)")
+_VERB = re.compile(
+    r"%(?P<flags>[-+# 0]*)(?P<width>\d+|\*)?(?:\.(?P<precision>\d+|\*)?)?(?P<verb>.?)"
+)
 _INTEGER = {"d": "d", "b": "b", "o": "o", "x": "x", "X": "X"}
 
 
@@ -36,7 +38,9 @@ def sprintf(layout: str, values: Sequence[Value]) -> str:
         if not match["verb"]:
             return "%!(NOVERB)"
         width = _size(match["width"], remaining)
-        precision = _size(match["precision"], remaining)
+        # "%.f" has a precision of nothing, which is 0.
+        bare = "." in match[0] and match["precision"] is None
+        precision = 0 if bare else _size(match["precision"], remaining)
         if not remaining:
             return f"%!{match['verb']}(MISSING)"
         body = _verb(match["verb"], match["flags"], precision, remaining.pop(0))
@@ -50,8 +54,8 @@ def sprintf(layout: str, values: Sequence[Value]) -> str:
 
 
 def _size(text: str | None, remaining: list[Value]) -> int | None:
-    if text is None or text == "":
-        return None if text is None else 0
+    if text is None:
+        return None
     if text != "*":
         size = int(text[:6])
     else:
