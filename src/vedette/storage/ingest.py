@@ -15,6 +15,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
 
 import numpy as np
 
@@ -141,9 +142,9 @@ class IngestPipeline:
         self._next = 1
         self._sequence = 0
         self._queued = 0
-        self._queue: list[_Entry] = []
+        # None ends the writer.
+        self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
         self._kept: list[_Entry] = []
-        self._wake = threading.Condition()
         self._stopping = False
         self._writer: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -187,9 +188,8 @@ class IngestPipeline:
         if self._writer is None:
             return
         async with self._flushing:
-            with self._wake:
-                self._stopping = True
-                self._wake.notify()
+            self._stopping = True
+            self._queue.put(None)
             await asyncio.to_thread(self._writer.join)
             self._writer = None
             self._spool.close()
@@ -310,9 +310,7 @@ class IngestPipeline:
 
     async def _enqueue(self, entry: _Entry) -> None:
         self._queued += entry.size
-        with self._wake:
-            self._queue.append(entry)
-            self._wake.notify()
+        self._queue.put(entry)
         # A sender that goes away does not take its batch back.
         await asyncio.shield(entry.future)
 
@@ -340,17 +338,22 @@ class IngestPipeline:
     # Writing, on the writer's thread
 
     def _write_loop(self) -> None:
-        while True:
-            with self._wake:
-                while not self._queue and not self._stopping:
-                    if not self._wake.wait(1.0 if self._kept else None):
-                        break
-                entries, self._queue = self._queue, []
-                stopping = self._stopping
+        stopping = False
+        while not stopping:
+            found = self._waiting()
+            entries = [entry for entry in found if entry is not None]
+            stopping = len(entries) < len(found)
             if entries or self._kept:
                 self._write_group(entries)
-            if stopping and not self._queue:
-                return
+
+    def _waiting(self) -> list[_Entry | None]:
+        """Return all that waits; with kept batches, nothing after a second."""
+        found: list[_Entry | None] = []
+        with contextlib.suppress(Empty):
+            found.append(self._queue.get(timeout=1.0 if self._kept else None))
+            while True:
+                found.append(self._queue.get_nowait())
+        return found
 
     def _write_group(self, entries: list[_Entry]) -> None:
         """Write what was kept and what is new, sync once, and tell the senders."""
