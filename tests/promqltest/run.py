@@ -194,8 +194,8 @@ def _compare_samples(case: Eval, result: SamplesResult) -> None:
     start, end, step = case.samples
     times = list(range(start, end + 1, step))
     found = []
-    for labels, ts, values in result.series:
-        at = _by_time(ts, values)
+    for row in result.series:
+        labels, at = row.labels, _by_time(row.ts, row.values)
         if set(at) - set(times):
             raise MismatchError(f"samples of {labels} at unexpected times: {sorted(at)}")
         found.append((labels, [at.get(t) for t in times]))

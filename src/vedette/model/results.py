@@ -9,6 +9,7 @@ import numpy as np
 
 from vedette.model.arrays import F64, I64
 from vedette.model.blocks import LabelTable
+from vedette.model.histograms import Histograms
 from vedette.model.labels import Labels
 
 
@@ -27,14 +28,16 @@ class VectorResult:
     """S series over K evaluation times (K is 1 for an instant query).
 
     ``labels`` includes ``__name__`` where the operation keeps it; ``values`` is float64[S, K] with
-    ``ABSENT`` where a series has no value at a step; ``ts`` is int64[K]. Series without any value
-    are left out.
+    ``ABSENT`` where a series has no value at a step and ``HISTOGRAM`` where its value is a native
+    histogram of ``histograms`` (``index`` int32[S, K]); ``ts`` is int64[K]. Series without any
+    value are left out.
     """
 
     labels: LabelTable
     ts: I64
     values: F64
     annotations: tuple[Annotation, ...] = ()
+    histograms: Histograms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,23 @@ class StringResult:
 
 
 @dataclass(frozen=True, slots=True)
+class RawSeries:
+    """Samples of one series: float64[n] at int64[n].
+
+    ``HISTOGRAM`` stands where ``histograms`` (``index`` int32[n]) holds the sample.
+    """
+
+    labels: Labels
+    ts: I64
+    values: F64
+    histograms: Histograms | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SamplesResult:
     """Raw samples of an instant query for a range vector such as ``x[5m]``."""
 
-    series: tuple[tuple[Labels, I64, F64], ...]
+    series: tuple[RawSeries, ...]
     annotations: tuple[Annotation, ...] = ()
 
 

@@ -58,7 +58,7 @@ def answer(result: QueryResult, *, range_query: bool) -> bytes:
 def size(result: QueryResult) -> int:
     """Return how many points a result has at most."""
     if isinstance(result, SamplesResult):
-        return sum(len(ts) for _, ts, _ in result.series)
+        return sum(len(row.ts) for row in result.series)
     return 1 if isinstance(result, StringResult) else result.values.size
 
 
@@ -79,7 +79,7 @@ def _data(result: QueryResult, *, range_query: bool) -> tuple[str, bytes]:
             return "matrix", matrix(labels, result.ts, result.values)
         return "vector", _vector(labels, result)
     if isinstance(result, SamplesResult):
-        rows = (_series(_metric(row), _pairs(ts, values)) for row, ts, values in result.series)
+        rows = (_series(_metric(row.labels), _pairs(row.ts, row.values)) for row in result.series)
         return "matrix", b"[" + b",".join(rows) + b"]"
     if isinstance(result, ScalarResult):
         if range_query:

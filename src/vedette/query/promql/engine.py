@@ -7,6 +7,7 @@ passes ``check``, which is called between pieces of work and raises.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -205,7 +206,8 @@ def _result(
             vector = vector.take(rows)
     if len(ts) > 1:
         vector = vector.take(label_order(vector.labels))
-    return VectorResult(vector.labels, ts, np.ascontiguousarray(vector.marked()), remarks.all())
+    values = np.ascontiguousarray(vector.marked())
+    return VectorResult(vector.labels, ts, values, remarks.all(), vector.histograms)
 
 
 def _renamed(vector: Vector, expr: Expr, budget: Budget) -> Vector:
@@ -216,4 +218,4 @@ def _renamed(vector: Vector, expr: Expr, budget: Budget) -> Vector:
     codes = vector.labels.codes.copy()
     codes[vector.labels.names.index(METRIC_NAME), vector.unnamed] = 0
     labels = type(vector.labels)(vector.labels.names, codes, vector.labels.values)
-    return distinct(Vector(labels, vector.values, vector.present), expr.span, budget)
+    return distinct(replace(vector, labels=labels, unnamed=None), expr.span, budget)

@@ -9,8 +9,9 @@ import numpy as np
 
 from vedette.model.arrays import F64, I64, Mask
 from vedette.model.blocks import Block
-from vedette.model.labels import METRIC_NAME, Labels
+from vedette.model.labels import METRIC_NAME
 from vedette.model.matchers import Matcher, MatchOp
+from vedette.model.results import RawSeries
 from vedette.query.promql import binary, extended, histogram
 from vedette.query.promql.aggregate import STREAMED, streamed, whole
 from vedette.query.promql.ast import (
@@ -31,6 +32,7 @@ from vedette.query.promql.ast import (
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.calls import CALLS, STREAM_CALLS
 from vedette.query.promql.labeling import names_of
+from vedette.query.promql.native.hints import forgetful
 from vedette.query.promql.options import EngineOptions
 from vedette.query.promql.plan import is_scalar, is_step_invariant, subquery_range
 from vedette.query.promql.rangefuncs import RANGE_FUNCTIONS, Arguments, RangeFunction
@@ -344,32 +346,40 @@ class Evaluator:
             raise execution_error("a subquery needs an instant vector", node.span)
         columns = np.arange(len(value), dtype=np.int32)
         self.budget.need(3 * CELL_BYTES * value.values.size)
-        block = Block(columns, ts, np.ascontiguousarray(value.marked().T))
+        natives = value.histograms
+        if natives is not None:
+            natives = forgetful(natives.at(np.ascontiguousarray(natives.index.T)))
+        block = Block(columns, ts, np.ascontiguousarray(value.marked().T), None, natives)
         self.budget.hold(block.values)
         return Found(value.labels, ((0, block),) if len(value) else (), value.unnamed)
 
-    def samples(
-        self, node: MatrixSelector | Subquery, frame: Frame
-    ) -> list[tuple[Labels, I64, F64]]:
+    def samples(self, node: MatrixSelector | Subquery, frame: Frame) -> list[RawSeries]:
         """Return the raw samples of a range vector at the only step of ``frame``."""
         found, reach = self._range(node, frame)
         modifier, edges = extended.modifier_of(node), None
         if modifier is not None:
             edges = extended.Edges(reach.ends, reach.span, modifier)
             reach = extended.stretched(reach, modifier, self.options.lookback_ms)
-        rows: list[tuple[Labels, I64, F64]] = []
+        rows: list[RawSeries] = []
         for columns, windows in window_parts(found, reach):
             self.budget.hold(windows.values, windows.ts)
             for k, column in enumerate(columns.tolist()):
                 at = 0 if windows.shared else k
                 piece = slice(int(windows.lo[0, at]), int(windows.hi[0, at]))
                 values = windows.values[piece, k] if windows.shared else windows.values[piece]
-                ts = windows.ts[piece]
+                ts, natives = windows.ts[piece], windows.histograms
+                if natives is not None:
+                    natives = natives.at(natives.index[piece])
                 if edges is not None:
+                    if natives is not None and (natives.index >= 0).any():
+                        raise execution_error(
+                            f"{edges.modifier} modifier is not supported with histograms"
+                        )
                     ts, values = extended.extended_samples(ts, values, edges)
                 if len(values):
-                    rows.append((found.labels.labels(column), ts, values))
-        return sorted(rows, key=lambda row: row[0].pairs)
+                    labels = found.labels.labels(column)
+                    rows.append(RawSeries(labels, ts, values, natives))
+        return sorted(rows, key=lambda row: row.labels.pairs)
 
     # ---- operators
 

@@ -7,6 +7,7 @@ again they cost what a block costs: one binary search for all, not one count for
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,7 +28,19 @@ def cut_block(block: RaggedBlock, low: int, high: int) -> RaggedBlock:
     if inside.all():
         return block
     passed = np.concatenate([[0], np.cumsum(inside)])
-    return RaggedBlock(block.columns, passed[block.offsets], block.ts[inside], block.values[inside])
+    return _samples(replace(block, offsets=passed[block.offsets]), inside)
+
+
+def _samples(block: RaggedBlock, which: Mask) -> RaggedBlock:
+    """Return ``block``, whose offsets fit already, with the samples bool[N] ``which`` alone."""
+    histograms = block.histograms
+    return replace(
+        block,
+        ts=block.ts[which],
+        values=block.values[which],
+        start=None if block.start is None else block.start[which],
+        histograms=None if histograms is None else histograms.at(histograms.index[which]),
+    )
 
 
 def regrouped(block: RaggedBlock, budget: Budget) -> Iterator[AnyBlock]:
@@ -49,7 +62,14 @@ def regrouped(block: RaggedBlock, budget: Budget) -> Iterator[AnyBlock]:
         left[series[same]] = False
         values = block.values[rows].reshape(len(series), length)
         values = values if same.all() else values[same]
-        yield Block(block.columns[series[same]], ts[0], np.ascontiguousarray(values.T))
+        start, histograms = block.start, block.histograms
+        if start is not None:
+            start = start[rows].reshape(len(series), length)[same].T
+        if histograms is not None:
+            index = histograms.index[rows].reshape(len(series), length)[same].T
+            histograms = histograms.at(index) if (index >= 0).any() else None
+        shared = np.ascontiguousarray(values.T)
+        yield Block(block.columns[series[same]], ts[0], shared, start, histograms)
     if left.any():
         yield _kept(block, left, lengths)
 
@@ -82,4 +102,4 @@ def _kept(block: RaggedBlock, left: Mask, lengths: I64) -> RaggedBlock:
         return block
     samples = np.repeat(left, lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths[left])])
-    return RaggedBlock(block.columns[left], offsets, block.ts[samples], block.values[samples])
+    return _samples(replace(block, columns=block.columns[left], offsets=offsets), samples)

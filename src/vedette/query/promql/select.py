@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vedette.model.arrays import F64, I64, Mask
+from vedette.model.arrays import F64, I32, I64, Mask
 from vedette.model.blocks import AnyBlock, Block, LabelTable, RaggedBlock, Selection
+from vedette.model.histograms import Histograms
 from vedette.model.samples import is_absent, is_stale
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import concat
 from vedette.query.promql.regroup import cut_block, regrouped
-from vedette.query.promql.remarks import execution_error
 from vedette.query.promql.values import Part
 from vedette.query.promql.windows import Windows, bounds, flat_bounds
 
@@ -75,9 +75,9 @@ def window_parts(found: Found, reach: Reach) -> Iterator[tuple[I64, Windows]]:
     """Yield columns int64[s] of the joint table and their windows, piece by piece.
 
     Staleness markers and holes are gone; series without a sample in reach are not yielded.
+    Series with histograms come in the flat layout.
     """
     for base, block in found.blocks:
-        _refuse_histograms(block)
         for piece in _pieces(block, reach):
             if isinstance(piece, RaggedBlock):
                 yield from _ragged_windows(piece, base, reach)
@@ -88,20 +88,11 @@ def window_parts(found: Found, reach: Reach) -> Iterator[tuple[I64, Windows]]:
 def instant_parts(found: Found, reach: Reach, times: bool) -> Iterator[Part]:
     """Yield the newest sample within reach of each step, or its time in seconds if ``times``."""
     for base, block in found.blocks:
-        _refuse_histograms(block)
         for piece in _pieces(block, reach):
             if isinstance(piece, RaggedBlock):
                 yield from _ragged_instants(piece, base, reach, times)
             else:
                 yield from _block_instants(piece, base, reach, times)
-
-
-def _refuse_histograms(block: AnyBlock) -> None:
-    if block.histograms is not None and (block.histograms.index >= 0).any():
-        raise execution_error(
-            "the selection holds native histograms, which this engine cannot evaluate yet; "
-            "query the classic _bucket, _sum and _count series"
-        )
 
 
 def _pieces(block: AnyBlock, reach: Reach) -> Iterator[AnyBlock]:
@@ -142,8 +133,8 @@ def _width(rows: int, least: int) -> int:
     return max(wide, min(least, _LARGEST_CHUNK // max(rows, 1)), 1)
 
 
-def _chunks(block: Block, reach: Reach) -> Iterator[tuple[I64, I64, F64]]:
-    """Yield columns, ts[n] and contiguous values[n, s] of the rows in reach, cache-sized."""
+def _chunks(block: Block, reach: Reach) -> Iterator[Block]:
+    """Yield the rows in reach with contiguous values, some columns at a time, cache-sized."""
     a, b = _rows(block, reach)
     if a >= b:
         return
@@ -152,25 +143,45 @@ def _chunks(block: Block, reach: Reach) -> Iterator[tuple[I64, I64, F64]]:
     reach.budget.need(max(b - a, len(reach.ends)) * wide * _CHUNK_BYTES)
     for at in range(0, size, wide):
         reach.budget.check()
-        values = np.ascontiguousarray(block.values[a:b, at : at + wide])
-        yield block.columns[at : at + wide].astype(np.int64), block.ts[a:b], values
+        some = slice(at, at + wide)
+        values = np.ascontiguousarray(block.values[a:b, some])
+        index = None if block.histograms is None else block.histograms.index[a:b, some]
+        yield Block(
+            block.columns[some], block.ts[a:b], values, None, _through(block.histograms, index)
+        )
 
 
-def _special(values: F64) -> tuple[Mask, I64]:
-    """Return bool[n, c] (hole or staleness marker) and int64[c], the columns that it is about."""
+def _through(histograms: Histograms | None, index: I32 | None) -> Histograms | None:
+    """Return ``histograms`` seen through ``index``, ``None`` where none is seen."""
+    if histograms is None or index is None or not (index >= 0).any():
+        return None
+    return histograms.at(index)
+
+
+def _special(values: F64, histograms: Histograms | None) -> tuple[Mask, I64]:
+    """Return bool[n, c] (hole or staleness marker) and int64[c], the columns that it is about.
+
+    Columns with ``histograms`` are among them, with or without such a sample.
+    """
     # One cheap pass finds the columns with any NaN (or Inf − Inf); only these are looked into.
     with np.errstate(invalid="ignore", over="ignore"):
         suspects = np.flatnonzero(np.isnan(np.add.reduce(values, axis=0)))
     suspicious = np.ascontiguousarray(values[:, suspects])
     marks = is_absent(suspicious) | is_stale(suspicious)
     touched = marks.any(axis=0)
+    if histograms is not None:
+        touched |= (histograms.index[:, suspects] >= 0).any(axis=0)
     return marks[:, touched], suspects[touched]
 
 
 def _block_windows(block: Block, base: int, reach: Reach) -> Iterator[tuple[I64, Windows]]:
-    for columns, ts, values in _chunks(block, reach):
-        marks, odd = _special(values)
-        if len(odd):
+    for chunk in _chunks(block, reach):
+        ts, values, index = chunk.ts, chunk.values, None
+        columns = chunk.columns.astype(np.int64)
+        marks, odd = _special(values, chunk.histograms)
+        if chunk.histograms is not None:
+            index = chunk.histograms.index[:, odd].T[~marks.T]
+        if len(odd) and index is None:
             ts, values, marks, odd = _without_empty_rows(ts, values, marks, odd)
         clean = np.ones(values.shape[1], np.bool_)
         clean[odd] = False
@@ -188,7 +199,8 @@ def _block_windows(block: Block, base: int, reach: Reach) -> Iterator[tuple[I64,
             own = np.broadcast_to(ts, kept.shape)[kept]
             offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
             flat = values[:, odd].T[kept]
-            yield from _flat_windows(base + columns[odd], own, flat, offsets, reach)
+            natives = _through(chunk.histograms, index)
+            yield from _flat_windows(base + columns[odd], own, flat, natives, offsets, reach)
 
 
 def _without_empty_rows(ts: I64, values: F64, marks: Mask, odd: I64) -> tuple[I64, F64, Mask, I64]:
@@ -204,11 +216,12 @@ def _without_empty_rows(ts: I64, values: F64, marks: Mask, odd: I64) -> tuple[I6
 
 
 def _block_instants(block: Block, base: int, reach: Reach, times: bool) -> Iterator[Part]:
-    for columns, ts, values in _chunks(block, reach):
+    for chunk in _chunks(block, reach):
+        ts, values, columns = chunk.ts, chunk.values, chunk.columns.astype(np.int64)
         newest = np.searchsorted(ts, reach.ends, "right") - 1
         row = np.maximum(newest, 0)
         ok = ((newest >= 0) & _fresh(ts[row], reach.ends, reach))[:, None]
-        _, odd = _special(values)
+        _, odd = _special(values, chunk.histograms)
         clean = np.ones(values.shape[1], np.bool_)
         clean[odd] = False
         if clean.any():
@@ -216,20 +229,26 @@ def _block_instants(block: Block, base: int, reach: Reach, times: bool) -> Itera
             seen = _seconds(ts[row], dense.shape[1]) if times else dense[row]
             yield Part(base + columns[clean], seen, None if ok.all() else ok)
         if len(odd):
-            yield _holey_instants(base + columns[odd], ts, values[:, odd], row, reach, times)
+            yield _holey_instants(base + columns[odd], chunk, odd, row, reach, times)
 
 
 def _holey_instants(
-    columns: I64, ts: I64, values: F64, row: I64, reach: Reach, times: bool
+    columns: I64, chunk: Block, odd: I64, row: I64, reach: Reach, times: bool
 ) -> Part:
     """Look back over holes, column by column, by carrying the newest row with a sample forward."""
+    ts, values = chunk.ts, chunk.values[:, odd]
     held = np.where(is_absent(values), -1, np.arange(len(ts))[:, None])
     newest = np.maximum.accumulate(held, axis=0)[row]
     newest[ts[row] > reach.ends] = -1
     at = np.maximum(newest, 0)
     seen = np.take_along_axis(values, at, axis=0)
     ok = (newest >= 0) & ~is_stale(seen) & _fresh(ts[at], reach.ends[:, None], reach)
-    return Part(columns, ts[at] / 1000.0 if times else seen, ok)
+    if times:
+        return Part(columns, ts[at] / 1000.0, ok)
+    if chunk.histograms is None:
+        return Part(columns, seen, ok)
+    index = np.take_along_axis(chunk.histograms.index[:, odd], at, axis=0)
+    return Part(columns, seen, ok, _through(chunk.histograms, np.where(ok, index, np.int32(-1))))
 
 
 def _fresh(ts: I64, ends: I64, reach: Reach) -> Mask:
@@ -257,27 +276,40 @@ def _series_chunks(offsets: I64, reach: Reach) -> Iterator[tuple[int, int]]:
         yield at, min(at + wide, size)
 
 
-def _ragged_chunks(block: RaggedBlock, reach: Reach) -> Iterator[tuple[I64, I64, F64, I64]]:
-    """Yield columns, ts, values and offsets of some series."""
+def _ragged_chunks(block: RaggedBlock, reach: Reach) -> Iterator[RaggedBlock]:
+    """Yield the block, some series at a time."""
     for a, b in _series_chunks(block.offsets, reach):
         first, last = int(block.offsets[a]), int(block.offsets[b])
         if first < last:
             offsets = block.offsets[a : b + 1] - first
-            columns = block.columns[a:b].astype(np.int64)
-            yield columns, block.ts[first:last], block.values[first:last], offsets
+            some = slice(first, last)
+            index = None if block.histograms is None else block.histograms.index[some]
+            natives = _through(block.histograms, index)
+            columns = block.columns[a:b]
+            yield RaggedBlock(columns, offsets, block.ts[some], block.values[some], None, natives)
 
 
 def _ragged_windows(block: RaggedBlock, base: int, reach: Reach) -> Iterator[tuple[I64, Windows]]:
-    for columns, ts, values, offsets in _ragged_chunks(block, reach):
+    for chunk in _ragged_chunks(block, reach):
+        ts, values, offsets = chunk.ts, chunk.values, chunk.offsets
+        natives = chunk.histograms
         stale = is_stale(np.ascontiguousarray(values))
         if stale.any():
             passed = np.concatenate([[0], np.cumsum(~stale)])
             ts, values, offsets = ts[~stale], values[~stale], passed[offsets]
-        yield from _flat_windows(base + columns, ts, values, offsets, reach)
+            if natives is not None:
+                natives = natives.at(natives.index[~stale])
+        columns = base + chunk.columns.astype(np.int64)
+        yield from _flat_windows(columns, ts, values, natives, offsets, reach)
 
 
 def _flat_windows(
-    columns: I64, ts: I64, values: F64, offsets: I64, reach: Reach
+    columns: I64,
+    ts: I64,
+    values: F64,
+    histograms: Histograms | None,
+    offsets: I64,
+    reach: Reach,
 ) -> Iterator[tuple[I64, Windows]]:
     for a, b in _series_chunks(offsets, reach):
         first, last = int(offsets[a]), int(offsets[b])
@@ -286,14 +318,21 @@ def _flat_windows(
         own = ts[first:last]
         lo, hi = flat_bounds(own, offsets[a : b + 1] - first, reach.ends, reach.span, reach.closed)
         piece = values[first:last]
-        windows = Windows(own, piece, lo, hi, reach.ends, reach.span, False, reach.budget)
+        index = None if histograms is None else histograms.index[first:last]
+        natives = _through(histograms, index)
+        windows = Windows(own, piece, lo, hi, reach.ends, reach.span, False, reach.budget, natives)
         yield columns[a:b], windows
 
 
 def _ragged_instants(block: RaggedBlock, base: int, reach: Reach, times: bool) -> Iterator[Part]:
-    for columns, ts, values, offsets in _ragged_chunks(block, reach):
-        lo, hi = flat_bounds(ts, offsets, reach.ends, reach.span, reach.closed)
+    for chunk in _ragged_chunks(block, reach):
+        ts, columns = chunk.ts, base + chunk.columns.astype(np.int64)
+        lo, hi = flat_bounds(ts, chunk.offsets, reach.ends, reach.span, reach.closed)
         at = np.maximum(hi - 1, 0)
-        seen = np.ascontiguousarray(values[at])
+        seen = np.ascontiguousarray(chunk.values[at])
         ok = (hi > lo) & ~is_stale(seen)
-        yield Part(base + columns, ts[at] / 1000.0 if times else seen, ok)
+        natives = None
+        if chunk.histograms is not None and not times:
+            index = np.where(ok, chunk.histograms.index[at], np.int32(-1))
+            natives = _through(chunk.histograms, index)
+        yield Part(columns, ts[at] / 1000.0 if times else seen, ok, natives)

@@ -12,10 +12,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from vedette.model.arrays import F64, I64, Mask
+from vedette.model.arrays import F64, I32, I64, Mask
 from vedette.model.blocks import LabelTable
+from vedette.model.histograms import Histograms, joined
 from vedette.model.labels import METRIC_NAME
-from vedette.model.samples import ABSENT
+from vedette.model.samples import ABSENT, HISTOGRAM
 from vedette.query.promql.ast import Span
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import group_all, names_of
@@ -74,12 +75,15 @@ class Vector:
         values: float64[S, K], in whatever memory order; anything where ``present`` is false.
         present: bool[S, K], or ``None`` where every cell holds a sample.
         unnamed: bool[S], series whose ``__name__`` goes at the end of the query, or ``None``.
+        histograms: the cells that are native histograms (``index`` int32[S, K], −1 wherever
+            ``present`` is false; their ``values`` are NaN), or ``None`` where none is.
     """
 
     labels: LabelTable
     values: F64
     present: Mask | None = None
     unnamed: Mask | None = None
+    histograms: Histograms | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -97,15 +101,40 @@ class Vector:
             self.values[rows],
             None if self.present is None else self.present[rows],
             None if self.unnamed is None else self.unnamed[rows],
+            None if self.histograms is None else self.histograms.at(self.histograms.index[rows]),
         )
 
     def marked(self) -> F64:
-        """Return float64[S, K] with ``ABSENT`` where there is no sample."""
-        if self.present is None:
+        """Return float64[S, K] with ``ABSENT`` or ``HISTOGRAM`` where there is no float."""
+        if self.present is None and self.histograms is None:
             return self.values
         out = self.values.copy()
-        out[~self.present] = ABSENT
+        if self.present is not None:
+            out[~self.present] = ABSENT
+        if self.histograms is not None:
+            out[self.histograms.index >= 0] = HISTOGRAM
         return out
+
+    def floats(self) -> Vector:
+        """Return the vector less its histograms."""
+        if self.histograms is None:
+            return self
+        floats = both(self.present, self.histograms.index < 0)
+        return replace(self, present=floats, histograms=None)
+
+    def natives(self) -> Vector:
+        """Return the vector less its floats."""
+        if self.histograms is None:
+            return replace(self, present=np.zeros(self.values.shape, np.bool_))
+        return replace(self, present=self.histograms.index >= 0)
+
+    def where(self, kept: Mask) -> Vector:
+        """Return the vector less what ``kept`` (bool[S, K]) does not mark."""
+        present = both(self.present, kept)
+        if self.histograms is None:
+            return replace(self, present=present)
+        index = np.where(kept, self.histograms.index, np.int32(-1))
+        return replace(self, present=present, histograms=self.histograms.at(index))
 
 
 Value: TypeAlias = Vector | Scalar | String
@@ -119,11 +148,20 @@ class Part:
         columns: int64[s] into the stream's label table.
         values: float64[K, s].
         present: ``None`` (all), bool[K, 1] or bool[K, s].
+        histograms: as in a vector, with ``index`` int32[K, s].
     """
 
     columns: I64
     values: F64
     present: Mask | None
+    histograms: Histograms | None = None
+
+    def floats(self) -> Part:
+        """Return the part less its histograms."""
+        if self.histograms is None:
+            return self
+        floats = both(self.present, self.histograms.index < 0)
+        return replace(self, present=floats, histograms=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +181,7 @@ class Stream:
         """Return the whole vector of a stream of one part, without a copy."""
         part = next(self.parts())
         present = None if part.present is None else part.present.T
-        return Vector(self.labels, part.values.T, present, self.unnamed)
+        return Vector(self.labels, part.values.T, present, self.unnamed, _turned(part.histograms))
 
     def collect(self, steps: int, budget: Budget) -> Vector:
         """Return the whole vector over ``steps`` steps."""
@@ -152,14 +190,45 @@ class Stream:
         budget.need(size * steps * CELL_BYTES)
         values = np.zeros((steps, size))
         present = np.zeros((steps, size), np.bool_)
+        natives = Natives((steps, size))
         budget.hold(values, present)
         for part in self.parts():
             budget.check()
             at = as_slice(part.columns)
             values[:, at] = part.values
             present[:, at] = True if part.present is None else part.present
+            natives.add(part.histograms, at)
         mask = None if present.all() else present.T
-        return Vector(self.labels, values.T, mask, self.unnamed)
+        return Vector(self.labels, values.T, mask, self.unnamed, _turned(natives.result()))
+
+
+class Natives:
+    """Collects the histograms of cells (steps, series) that come column by column."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self._shape = shape
+        self._index: I32 | None = None
+        self._parts: list[Histograms] = []
+        self._rows = 0
+
+    def add(self, histograms: Histograms | None, columns: slice | I64) -> None:
+        """Take in histograms whose ``index`` is int32[K, s], for the series ``columns``."""
+        if histograms is None:
+            return
+        if self._index is None:
+            self._index = np.full(self._shape, -1, np.int32)
+        index = histograms.index
+        self._index[:, columns] = np.where(index < 0, index, index + np.int32(self._rows))
+        self._parts.append(histograms)
+        self._rows += histograms.rows
+
+    def result(self) -> Histograms | None:
+        """Return all of them, with ``index`` int32[K, S]; ``None`` where there were none."""
+        return None if self._index is None else joined(self._parts, self._index)
+
+
+def _turned(histograms: Histograms | None) -> Histograms | None:
+    return None if histograms is None else histograms.at(histograms.index.T)
 
 
 def stream_of(vector: Vector) -> Stream:
@@ -171,7 +240,10 @@ def stream_of(vector: Vector) -> Stream:
         for at in range(0, max(size, 1), wide):
             some = slice(at, min(at + wide, size))
             present = None if vector.present is None else vector.present[some].T
-            yield Part(np.arange(some.start, some.stop), vector.values[some].T, present)
+            histograms = vector.histograms
+            if histograms is not None:
+                histograms = histograms.at(histograms.index[some].T)
+            yield Part(np.arange(some.start, some.stop), vector.values[some].T, present, histograms)
 
     return Stream(vector.labels, parts, vector.unnamed)
 
@@ -195,7 +267,11 @@ def both(a: Mask | None, b: Mask | None) -> Mask | None:
 def repeat(vector: Vector, steps: int) -> Vector:
     """Return a vector of one step with that step repeated."""
     present = None if vector.present is None else np.repeat(vector.present, steps, axis=1)
-    return replace(vector, values=np.repeat(vector.values, steps, axis=1), present=present)
+    histograms = vector.histograms
+    if histograms is not None:
+        histograms = histograms.at(np.repeat(histograms.index, steps, axis=1))
+    values = np.repeat(vector.values, steps, axis=1)
+    return replace(vector, values=values, present=present, histograms=histograms)
 
 
 def distinct(vector: Vector, span: Span | None, budget: Budget) -> Vector:
@@ -212,6 +288,7 @@ def distinct(vector: Vector, span: Span | None, budget: Budget) -> Vector:
     values = vector.values[groups.first].copy()
     present = vector.mask()
     merged = present[groups.first].copy()
+    index = None if vector.histograms is None else vector.histograms.index[groups.first].copy()
     extra = np.ones(len(vector), np.bool_)
     extra[groups.first] = False
     for row in budget.paced(np.flatnonzero(extra)):
@@ -219,9 +296,14 @@ def distinct(vector: Vector, span: Span | None, budget: Budget) -> Vector:
         if steps and (merged[group] & present[row]).any():
             raise execution_error("vector cannot contain metrics with the same labelset", span)
         np.copyto(values[group], vector.values[row], where=present[row])
+        if vector.histograms is not None and index is not None:
+            np.copyto(index[group], vector.histograms.index[row], where=present[row])
         merged[group] |= present[row]
     unnamed = None if vector.unnamed is None else vector.unnamed[groups.first]
-    return Vector(vector.labels.take(groups.first), values, merged, unnamed)
+    histograms = vector.histograms
+    if histograms is not None and index is not None:
+        histograms = histograms.at(index)
+    return Vector(vector.labels.take(groups.first), values, merged, unnamed, histograms)
 
 
 def without_name(vector: Vector, delayed: bool, span: Span | None, budget: Budget) -> Vector:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vedette.model.arrays import F64, I64, Mask
+from vedette.model.histograms import Histograms
 from vedette.query.promql.budget import Budget
 
 _TENSOR_CELLS = 1 << 20
@@ -33,6 +34,8 @@ class Windows:
         range: length of the windows in ms.
         shared: which layout it is.
         budget: what the query may spend.
+        histograms: samples that are histograms (``index`` int32[N]; always the flat layout), or
+            ``None`` where none is.
         first, last: bounds clipped into ``ts``, so that empty windows index something.
     """
 
@@ -44,6 +47,7 @@ class Windows:
     range: int
     shared: bool
     budget: Budget
+    histograms: Histograms | None = None
     first: I64 = field(init=False)
     last: I64 = field(init=False)
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from vedette.model.blocks import Block, LabelTable, Selection
-from vedette.model.histograms import Histograms
+from vedette.model.blocks import Selection
+from vedette.model.histograms import HistogramValue, histogram_value, histograms_of
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.results import SamplesResult, ScalarResult, StringResult, VectorResult
-from vedette.model.samples import is_absent
+from vedette.model.samples import HISTOGRAM, is_absent, is_histogram
 from vedette.query.errors import QueryError
 from vedette.query.promql.engine import Engine, EngineOptions
 from vedette.query.promql.parser import PromQLSyntaxError
@@ -58,18 +57,18 @@ def test_types_of_results() -> None:
     assert text.value == "hello"
     raw = engine.instant('x_total{s="1"}[2m]', 5 * MINUTE)
     assert isinstance(raw, SamplesResult)
-    labels, ts, values = raw.series[0]
-    assert labels.get("s") == "1"
-    assert ts.tolist() == [4 * MINUTE, 5 * MINUTE]
-    assert values.tolist() == [8.0, 10.0]
+    row = raw.series[0]
+    assert row.labels.get("s") == "1"
+    assert row.ts.tolist() == [4 * MINUTE, 5 * MINUTE]
+    assert row.values.tolist() == [8.0, 10.0]
 
 
 def test_a_subquery_alone_gives_samples() -> None:
     """An instant query may ask for the points of a subquery."""
     raw = Engine(samples(1)).instant("(x_total[2m:30s])", 3 * MINUTE)
     assert isinstance(raw, SamplesResult)
-    assert raw.series[0][1].tolist() == [90_000, 120_000, 150_000, 180_000]
-    assert raw.series[0][2].tolist() == [1.0, 2.0, 2.0, 3.0]
+    assert raw.series[0].ts.tolist() == [90_000, 120_000, 150_000, 180_000]
+    assert raw.series[0].values.tolist() == [1.0, 2.0, 2.0, 3.0]
 
 
 def test_range_results_are_sorted_and_marked() -> None:
@@ -183,38 +182,20 @@ def test_annotations_have_a_place() -> None:
     assert describe(remark, query).endswith('"y" (2:8)')
 
 
-def test_native_histograms_are_refused() -> None:
-    """Samples that the engine cannot evaluate are no silent hole."""
-    none = np.zeros(0)
-    offsets = np.zeros(2, np.int64)
-    histograms = Histograms(
-        index=np.zeros((1, 1), np.int32),
-        schema=np.zeros(1, np.int16),
-        count=np.ones(1),
-        sum=np.ones(1),
-        zero_threshold=np.zeros(1),
-        zero_count=np.zeros(1),
-        reset_hint=np.zeros(1, np.int8),
-        positive_offsets=offsets,
-        positive_index=none.astype(np.int32),
-        positive_count=none,
-        negative_offsets=offsets,
-        negative_index=none.astype(np.int32),
-        negative_count=none,
-        custom_offsets=offsets,
-        custom_bounds=none,
-    )
-    block = Block(np.zeros(1, np.int32), np.zeros(1, np.int64), np.zeros((1, 1)))
-    table = LabelTable.of([Labels()])
-
-    class Native:
-        def select(
-            self, matchers: Sequence[Matcher], start: int, end: int
-        ) -> tuple[Selection, ...]:
-            return (Selection("x", table, (replace(block, histograms=histograms),)),)
-
-    with pytest.raises(QueryError, match="native histograms"):
-        Engine(Native()).instant("x", 0)
+def test_native_histograms_are_selected() -> None:
+    """A histogram comes out as it went in, beside the mark among the values."""
+    native = HistogramValue(0, 3.0, 4.5, 0.001, 1.0, 0, ((1, 2.0),))
+    data = MemorySamples()
+    index = np.array([-1, 0], np.int32)
+    values = np.array([7.0, HISTOGRAM])
+    ts = np.array([0, MINUTE], np.int64)
+    data.add(Labels.of({"__name__": "x"}), ts, values, None, histograms_of((native,), index))
+    result = Engine(data).range("x", 0, MINUTE, MINUTE)
+    assert isinstance(result, VectorResult)
+    assert result.values[0, 0] == 7.0
+    assert is_histogram(result.values)[0].tolist() == [False, True]
+    assert result.histograms is not None
+    assert histogram_value(result.histograms, int(result.histograms.index[0, 1])) == native
 
 
 def test_names_go_at_once_or_in_the_end() -> None:

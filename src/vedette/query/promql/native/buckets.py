@@ -1,0 +1,140 @@
+"""Bounds of buckets, and where buckets go when the resolution is lowered.
+
+Source: "Native Histograms" in Prometheus' specification. The exponential bucket i of the schema n
+ends at 2^(i · 2^−n) and begins where the one before it ends; the last finite one ends at the
+largest float.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vedette.model.arrays import F64, I64, Mask
+from vedette.model.histograms import CUSTOM_BUCKETS, Histograms
+
+_LARGEST = np.finfo(np.float64).max
+_OVERFLOW = 1024
+"""The exponent of two that a float cannot hold."""
+
+
+def is_custom(histograms: Histograms) -> Mask:
+    """Return bool[H]: which histograms have custom buckets."""
+    return np.asarray(histograms.schema == CUSTOM_BUCKETS)
+
+
+def owners(offsets: I64) -> I64:
+    """Return the histogram of each bucket: int64[B] of offsets int64[H + 1]."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def spread(offsets: I64, rows: I64) -> I64:
+    """Return the positions of all buckets of ``rows``, one row after another."""
+    first = offsets[rows]
+    lengths = offsets[rows + 1] - first
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.asarray(np.arange(total) + np.repeat(first - ends + lengths, lengths))
+
+
+def exponential_bound(number: I64, schema: I64) -> F64:
+    """Return float64[B], the upper bounds of positive exponential buckets."""
+    fine = np.maximum(schema, 0)
+    whole = np.where(schema < 0, number << np.maximum(-schema, 0), number >> fine)
+    part = (number - (number >> fine << fine)) / np.exp2(fine)
+    # Far outside what an exponent can be, the bound is zero or infinite anyway.
+    exponent = np.clip(whole, -2 * _OVERFLOW, 2 * _OVERFLOW).astype(np.int32)
+    with np.errstate(over="ignore", under="ignore"):
+        bound = np.ldexp(np.exp2(part), exponent)
+    largest = (whole == _OVERFLOW) & (part == 0)
+    return np.where(largest, _LARGEST, bound)
+
+
+def coarser(number: I64, by: I64) -> I64:
+    """Return the numbers of exponential buckets at a schema lower by ``by`` (int64[B], ≥ 0)."""
+    return np.asarray(((number - 1) >> by) + 1)
+
+
+def positive_bounds(histograms: Histograms) -> tuple[F64, F64]:
+    """Return lower and upper bounds, float64[B], of all positive (or custom) buckets."""
+    row = owners(histograms.positive_offsets)
+    number = histograms.positive_index.astype(np.int64)
+    custom = is_custom(histograms)[row]
+    schema = np.where(custom, 0, histograms.schema[row]).astype(np.int64)
+    lower, upper = exponential_bound(number - 1, schema), exponential_bound(number, schema)
+    if custom.any():
+        lower[custom] = _custom_bound(histograms, row[custom], number[custom] - 1)
+        upper[custom] = _custom_bound(histograms, row[custom], number[custom])
+    return lower, upper
+
+
+def _custom_bound(histograms: Histograms, row: I64, number: I64) -> F64:
+    """Return the upper bounds of custom buckets; that of number −1 is −Inf."""
+    first, end = histograms.custom_offsets[row], histograms.custom_offsets[row + 1]
+    inside = (number >= 0) & (number < end - first)
+    outside = np.where(number < 0, -np.inf, np.inf)
+    if not len(histograms.custom_bounds):
+        return outside
+    at = np.where(inside, first + number, 0)
+    return np.where(inside, histograms.custom_bounds[at], outside)
+
+
+def negative_bounds(histograms: Histograms) -> tuple[F64, F64]:
+    """Return lower and upper bounds, float64[B], of all negative buckets."""
+    row = owners(histograms.negative_offsets)
+    number = histograms.negative_index.astype(np.int64)
+    schema = np.where(is_custom(histograms), 0, histograms.schema)[row].astype(np.int64)
+    return -exponential_bound(number, schema), -exponential_bound(number - 1, schema)
+
+
+class CustomLayouts:
+    """The distinct bounds of the custom buckets of some histograms.
+
+    Attributes:
+        of_row: int64[H], the layout of each histogram; 0, the empty one, where it has no bounds.
+        bounds: for each layout its bounds, float64[…].
+    """
+
+    def __init__(self, histograms: Histograms) -> None:
+        self.of_row = np.zeros(histograms.rows, np.int64)
+        self.bounds: list[F64] = [np.zeros(0)]
+        known: dict[bytes, int] = {b"": 0}
+        offsets = histograms.custom_offsets
+        for row in np.flatnonzero(offsets[1:] > offsets[:-1]).tolist():
+            own = histograms.custom_bounds[offsets[row] : offsets[row + 1]]
+            number = known.setdefault(own.tobytes(), len(self.bounds))
+            if number == len(self.bounds):
+                self.bounds.append(own)
+            self.of_row[row] = number
+
+    def common(self, layouts: frozenset[int]) -> int:
+        """Return the layout of the bounds that all of ``layouts`` have."""
+        shared = self.bounds[min(layouts)]
+        for layout in layouts:
+            shared = np.intersect1d(shared, self.bounds[layout])
+        for number, bounds in enumerate(self.bounds):
+            if np.array_equal(bounds, shared):
+                return number
+        self.bounds.append(shared)
+        return len(self.bounds) - 1
+
+    def moved(self, numbers: I64, source: I64, target: I64) -> I64:
+        """Return the numbers of buckets (of layouts ``source``) in the layouts ``target``.
+
+        Arrays int64[B]; the bounds of a target are among those of its source.
+        """
+        out = numbers.copy()
+        pairs = np.unique(np.stack([source, target])[:, source != target], axis=1)
+        for a, b in pairs.T.tolist():
+            where = (source == a) & (target == b)
+            old, new = self.bounds[a], self.bounds[b]
+            table = np.append(np.searchsorted(new, old, "left"), len(new))
+            out[where] = table[np.minimum(numbers[where], len(old))]
+        return out
+
+    def flat(self, layouts: I64) -> tuple[I64, F64]:
+        """Return offsets int64[G + 1] and bounds of histograms with the layouts int64[G]."""
+        lengths = np.array([len(bounds) for bounds in self.bounds], np.int64)
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        at = spread(starts, layouts)
+        offsets = np.concatenate([[0], np.cumsum(lengths[layouts])])
+        return offsets, np.concatenate(self.bounds)[at]
