@@ -97,7 +97,11 @@ class SelfMetrics(Collector):
             "vedette_queries",
             "Queries, by kind.",
             ("kind",),
-            {("instant",): stats.instant, ("range",): stats.range},
+            {
+                ("instant",): stats.instant,
+                ("range",): stats.range,
+                ("lookup",): stats.lookups,
+            },
         )
         yield counter(
             "vedette_queries_failed",
@@ -120,7 +124,23 @@ class SelfMetrics(Collector):
             (),
             {(): stats.seconds},
         )
+        yield counter(
+            "vedette_query_queue_seconds",
+            "Time that queries waited for a slot and a thread.",
+            (),
+            {(): stats.queue_seconds},
+        )
+        yield counter(
+            "vedette_query_samples", "Samples that queries read.", (), {(): stats.samples}
+        )
+        yield counter(
+            "vedette_query_log_dropped",
+            "Lines of the query log that could not be written.",
+            (),
+            {(): self._queries.log_dropped},
+        )
         yield gauge("vedette_queries_running", "Queries under way.", (), {(): stats.running})
+        yield gauge("vedette_queries_waiting", "Queries in the queue.", (), {(): stats.waiting})
 
     def _rule_families(self) -> Iterator[Metric]:
         counters = self._rules.counters

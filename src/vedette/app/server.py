@@ -18,11 +18,13 @@ from pathlib import Path
 from vedette.alerting.pipeline import Pipeline
 from vedette.app import views
 from vedette.app.engine import ChdbColumns
+from vedette.app.facts import Facts, with_features
 from vedette.app.forwarding import Forwarding
 from vedette.app.intake import events_handler, write_handler
 from vedette.app.listen import HttpServer
 from vedette.app.metrics import SelfMetrics
-from vedette.app.queries import QueryPool
+from vedette.app.queries import PoolSettings, QueryPool
+from vedette.app.querylog import QueryLog
 from vedette.app.storage import StorageRooms
 from vedette.config.loader import is_loopback
 from vedette.config.settings import Settings
@@ -62,9 +64,11 @@ class Server:
         self._intake = IntakeStats()
         self._storage = StorageRooms(settings, columns, self._clock)
         self._http = HttpStats()
-        self._queries = self._query_pool("query", 2)
+        query = settings.query
+        query_log = QueryLog(query.log, query.log_slow_seconds) if query.log else None
+        self._queries = self._query_pool("query", query.concurrency, query.queue, query_log)
         # Rules and the live page must not wait behind what people ask.
-        self._watching = self._query_pool("watch", 2)
+        self._watching = self._query_pool("watch", 2, 1_000)
         self._fetcher = HttpFetcher(VERSION)
         self._scrape = ScrapeManager(
             Rooms(
@@ -168,21 +172,31 @@ class Server:
 
         return end
 
-    def _query_pool(self, name: str, threads: int) -> QueryPool:
+    def _query_pool(
+        self, name: str, concurrency: int, queue: int, log: QueryLog | None = None
+    ) -> QueryPool:
+        query, options = self._settings.query, self._engine_options()
+        samples = self._storage.samples
+        settings = PoolSettings(query.timeout_seconds, concurrency, queue)
+        return QueryPool(
+            Engine(samples, options), samples, self._clock, settings, name=name, log=log
+        )
+
+    def _engine_options(self) -> EngineOptions:
         query = self._settings.query
         options = EngineOptions(
             lookback_ms=query.lookback_ms,
             window_2x=query.prometheus_2_windows,
             max_samples=query.max_samples,
+            max_cells=query.max_cells,
+            max_bytes=query.max_bytes,
         )
-        samples = self._storage.samples
-        return QueryPool(
-            Engine(samples, options),
-            samples,
-            self._clock,
-            query.timeout_seconds,
-            name=name,
-            threads=threads,
+        return with_features(options, query.features)
+
+    def _facts(self) -> Facts:
+        storage = self._storage
+        return Facts(
+            self._settings, self._engine_options(), storage.index, storage.head_span, self._clock
         )
 
     def _pipeline(self) -> Pipeline:
@@ -241,7 +255,11 @@ class Server:
             events=self._storage.events,
             remote_write=write_handler(self._storage, self._intake),
             event_intake=events_handler(self._storage, self._intake, self._clock),
+            exemplars=views.NoExemplars(),
+            server=self._facts(),
             targets=lambda: views.targets(self._scrape),
+            target_metadata=lambda: views.target_metadata(self._scrape),
+            dropped_targets=dict,
             groups=lambda: views.groups(self._rules),
             recently_resolved=lambda: views.recently_resolved(self._rules, self._clock),
             metadata=lambda: views.metadata(self._scrape),

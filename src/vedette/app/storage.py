@@ -86,6 +86,10 @@ class StorageRooms:
             log.info("retention of %d days: %d parts dropped", self._retention_days, dropped)
         self.notification_log.expire(now_ms)
 
+    def head_span(self) -> tuple[int, int]:
+        """Return from when to when (ms) recent samples are in memory; zeros when there are none."""
+        return self._head.span
+
     def families(self) -> Iterator[Metric]:
         """Yield storage's part of Vedette's own metrics."""
         stats, health = self.ingest.stats, self.ingest.health()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from vedette.kit.clock import Clock
 from vedette.model.alerts import AlertInstance, AlertState
+from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher
+from vedette.model.samples import Exemplar
 from vedette.rules.rule import RuleKind
 from vedette.rules.runner import RulesRunner
 from vedette.rules.status import GroupStatus, RuleStatus
 from vedette.scrape.loop import TargetStatus
 from vedette.scrape.manager import ScrapeManager
-from vedette.web.services import GroupView, MetadataView, RuleView, TargetView
+from vedette.web.services import GroupView, MetadataView, RuleView, TargetMetadata, TargetView
 
 RESOLVED_SHOWN_MS = 15 * 60_000
 _SHOWN = (AlertState.PENDING, AlertState.FIRING)
@@ -69,6 +74,16 @@ def targets(manager: ScrapeManager) -> list[TargetView]:
     return [_target(status) for status in manager.targets()]
 
 
+def target_metadata(manager: ScrapeManager) -> Iterator[TargetMetadata]:
+    """Yield the labels of each target and what it says of its metrics."""
+    for status, statements in manager.target_metadata():
+        entries = {
+            name: MetadataView(entry.type, entry.help, entry.unit)
+            for name, entry in statements.items()
+        }
+        yield TargetMetadata(status.labels.as_dict(), entries)
+
+
 def metadata(manager: ScrapeManager) -> dict[str, list[MetadataView]]:
     """Return what targets say of their metrics, by metric."""
     return {
@@ -91,3 +106,13 @@ def _target(status: TargetStatus) -> TargetView:
         interval_ms=status.interval_ms,
         timeout_ms=status.timeout_ms,
     )
+
+
+class NoExemplars:
+    """Stands for the exemplars of a storage that keeps none yet."""
+
+    def exemplars(
+        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int
+    ) -> list[tuple[Labels, tuple[Exemplar, ...]]]:
+        """Return nothing."""
+        return []

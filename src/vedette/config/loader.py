@@ -22,10 +22,12 @@ from vedette.config.settings import (
     ServerSettings,
     Settings,
     StorageSettings,
+    WebSettings,
 )
 from vedette.forward.settings import read_destinations
 from vedette.kit.yamlpos import Fault, Kind, Node, Section, compose
 from vedette.notify.registry import read_receivers
+from vedette.query.promql.features import FEATURES
 from vedette.rules.files import load_rule_files
 from vedette.rules.settings import RulesSettings, read_rules_settings
 from vedette.scrape.settings import ScrapeJob, ScrapeSettings, read_scrape_jobs
@@ -73,7 +75,8 @@ def read(text: str, file: str, faults: list[Fault]) -> Settings:
     settings = Settings(
         server=_server(root.section("server"), Path(file).parent),
         storage=_storage(root.section("storage")),
-        query=_query(root.section("query")),
+        query=_query(root.section("query"), Path(file).parent),
+        web=_web(root.section("web")),
         dashboard=_dashboard(root.section("dashboard")),
         scrape=_named(read_scrape_jobs(scrape, faults)) if scrape else ScrapeSettings(),
         rules=_rules(root.section("rules")),
@@ -200,15 +203,44 @@ def state_fault(address: str) -> str:
     return ""
 
 
-def _query(section: Section | None) -> QuerySettings:
+def _query(section: Section | None, base: Path) -> QuerySettings:
     if section is None:
         return QuerySettings()
     default = QuerySettings()
+    log = section.text("log")
+    features = section.texts("features")
+    for name in features:
+        if name not in FEATURES:
+            fix = f"known are {', '.join(sorted(FEATURES))}"
+            section.fault("features", f'"{name}" is no feature of queries', fix)
     settings = QuerySettings(
         lookback_ms=section.duration("lookback", default.lookback_ms, minimum=1_000),
         timeout_seconds=section.duration("timeout", 120_000, minimum=100) / 1000,
         max_samples=section.integer("max_samples", default.max_samples, 1_000),
+        max_cells=section.integer("max_cells", default.max_cells, 1_000),
+        max_bytes=section.integer("max_bytes", default.max_bytes, 1 << 20),
+        concurrency=section.integer("concurrency", default.concurrency, 1, 256),
+        queue=section.integer("queue", default.queue, 0, 100_000),
+        log=base / log if log else None,
+        log_slow_seconds=section.duration("log_slow", 0) / 1000,
         prometheus_2_windows=section.boolean("prometheus_2_windows", False),
+        features=frozenset(features) & FEATURES.keys(),
+    )
+    section.done()
+    return settings
+
+
+def _web(section: Section | None) -> WebSettings:
+    if section is None:
+        return WebSettings()
+    origins = section.texts("cors_origins")
+    for origin in origins:
+        if not re.fullmatch(r"https?://[^/\s*]+", origin):
+            fix = "write scheme and host, e.g. https://grafana.example"
+            section.fault("cors_origins", f'"{origin}" is not an origin', fix)
+    settings = WebSettings(
+        enable_admin_api=section.boolean("enable_admin_api", False),
+        cors_origins=frozenset(origin.lower() for origin in origins),
     )
     section.done()
     return settings

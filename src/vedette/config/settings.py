@@ -58,19 +58,46 @@ class StorageSettings:
 
 @dataclass(frozen=True, slots=True)
 class QuerySettings:
-    """The section ``query``.
+    """The section ``query``; docs/http-api.md says what each limit is for.
 
     Attributes:
         lookback_ms: how far an instant selector looks back.
-        timeout_seconds: longest run of a query.
+        timeout_seconds: longest time of a query or look-up, waiting included.
         max_samples: most samples that one query may touch.
+        max_cells: most values (series × steps) of one intermediate result.
+        max_bytes: most memory that one query may hold besides the samples in storage.
+        concurrency: queries and look-ups that run at once.
+        queue: those that may wait; further ones are refused.
+        log: file of the query log; ``None``: none is written.
+        log_slow_seconds: only queries that take so long are logged; 0 is all.
         prometheus_2_windows: windows include their left edge, as in Prometheus 2.
+        features: names of what Prometheus keeps behind ``--enable-feature``.
     """
 
     lookback_ms: int = 300_000
     timeout_seconds: float = 120.0
     max_samples: int = 50_000_000
+    max_cells: int = 20_000_000
+    max_bytes: int = 512_000_000
+    concurrency: int = 4
+    queue: int = 256
+    log: Path | None = None
+    log_slow_seconds: float = 0.0
     prometheus_2_windows: bool = False
+    features: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """The section ``web``.
+
+    Attributes:
+        enable_admin_api: whether the endpoints that delete series and take snapshots are there.
+        cors_origins: origins (``https://grafana.example``) whose pages may read the API.
+    """
+
+    enable_admin_api: bool = False
+    cors_origins: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +121,7 @@ class Settings:
     server: ServerSettings = field(default_factory=ServerSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     query: QuerySettings = field(default_factory=QuerySettings)
+    web: WebSettings = field(default_factory=WebSettings)
     dashboard: DashboardSettings = field(default_factory=DashboardSettings)
     scrape: ScrapeSettings = field(default_factory=ScrapeSettings)
     rules: RulesSettings = field(default_factory=RulesSettings)

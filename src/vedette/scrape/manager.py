@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from vedette.scrape.grammar import Metadata
@@ -56,6 +56,11 @@ class ScrapeManager:
     def targets(self) -> tuple[TargetStatus, ...]:
         """Return the state of every target, in the order of the settings."""
         return tuple(running.loop.status for running in self._running.values())
+
+    def target_metadata(self) -> Iterator[tuple[TargetStatus, Mapping[str, Metadata]]]:
+        """Yield every target with what it says of its metric families."""
+        for running in self._running.values():
+            yield running.loop.status, running.loop.metadata
 
     def metadata(self) -> dict[str, tuple[Metadata, ...]]:
         """Return by metric family what the targets say of it, each different statement once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -53,6 +53,11 @@ def predicate(matcher: Matcher) -> Callable[[str], bool]:
 def matches(matchers: Sequence[Matcher], labels: Labels) -> bool:
     """Return whether one label set passes every matcher."""
     return all(predicate(m)(labels.get(m.name)) for m in matchers)
+
+
+def matches_mapping(matchers: Sequence[Matcher], labels: Mapping[str, str]) -> bool:
+    """Return whether labels that are no series' own, such as a rule's, pass every matcher."""
+    return all(predicate(m)(labels.get(m.name, "")) for m in matchers)
 
 
 def matching_metrics(matchers: Sequence[Matcher], metrics: Sequence[str]) -> list[str]:

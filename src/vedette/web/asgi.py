@@ -99,7 +99,7 @@ class WebApp:
         if scope["type"] == "websocket":
             await self.live.serve(receive, send)
         elif self._prometheus.serves(path):
-            await self._prometheus(scope, receive, send)
+            await self._prometheus(scope, receive, send, caller)
         elif path == "/api/v1/write":
             await self._intake(self._services.remote_write, scope, receive, send, caller)
         elif path == "/api/events" and scope["method"] == "POST":

@@ -63,14 +63,27 @@ ENDPOINTS = (
     _endpoint("GET", "/metrics", Right.READ),
     _endpoint("GET POST", "/api/v1/query", Right.READ),
     _endpoint("GET POST", "/api/v1/query_range", Right.READ),
+    _endpoint("GET POST", "/api/v1/query_exemplars", Right.READ),
+    _endpoint("GET POST", "/api/v1/format_query", Right.READ),
+    _endpoint("GET POST", "/api/v1/parse_query", Right.READ),
     _endpoint("GET POST", "/api/v1/series", Right.READ),
     _endpoint("GET POST", "/api/v1/labels", Right.READ),
     _endpoint("GET", "/api/v1/label/{name}/values", Right.READ),
     _endpoint("GET", "/api/v1/metadata", Right.READ),
     _endpoint("GET", "/api/v1/targets", Right.READ),
+    _endpoint("GET", "/api/v1/targets/metadata", Right.READ),
+    _endpoint("GET", "/api/v1/scrape_pools", Right.READ),
     _endpoint("GET", "/api/v1/rules", Right.READ),
     _endpoint("GET", "/api/v1/alerts", Right.READ),
+    _endpoint("GET", "/api/v1/alertmanagers", Right.READ),
+    _endpoint("GET", "/api/v1/status/config", Right.READ),
+    _endpoint("GET", "/api/v1/status/flags", Right.READ),
+    _endpoint("GET", "/api/v1/status/runtimeinfo", Right.READ),
     _endpoint("GET", "/api/v1/status/buildinfo", Right.READ),
+    _endpoint("GET", "/api/v1/status/tsdb", Right.READ),
+    _endpoint("GET", "/api/v1/status/walreplay", Right.READ),
+    _endpoint("GET", "/api/v1/features", Right.READ),
+    _endpoint("GET", "/api/v1/notifications", Right.READ),
     _endpoint("POST", "/api/v1/write", Right.INGEST),
     _endpoint("POST", "/api/events", Right.INGEST),
     _endpoint("GET", "/api/events", Right.READ),
@@ -116,10 +129,17 @@ class AccessSettings:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is calling: ``app`` is set where an ingest key named it."""
+    """Who is calling: ``app`` is set where an ingest key named it; ``address`` is the client's."""
 
     admin: bool = False
     app: str = ""
+    address: str = ""
+
+    @property
+    def who(self) -> str:
+        """The caller as the query log names it."""
+        name = "admin" if self.admin else self.app
+        return f"{name}@{self.address}" if name else self.address
 
 
 class Guard:
@@ -150,7 +170,8 @@ class Guard:
         if endpoint is None:
             allowed = ", ".join(sorted(m for e in endpoints for m in e.methods))
             raise ApiError(405, "method_not_allowed", f"{scope['path']} takes {allowed}")
-        caller = self._caller(headers)
+        client = scope.get("client")
+        caller = self._caller(headers, client[0] if client else "")
         if not self._may(caller, endpoint.right):
             raise ApiError(401, "unauthorized", *_what_is_needed(endpoint.right))
         return caller
@@ -191,14 +212,14 @@ class Guard:
         netloc = origin.partition("://")[2].lower()
         return netloc == host.lower() or _host_name(netloc) in self._settings.hosts
 
-    def _caller(self, headers: Mapping[str, str]) -> Caller:
+    def _caller(self, headers: Mapping[str, str], address: str) -> Caller:
         scheme, _, credential = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and credential:
             digest = _digest(credential.strip())
             if hmac.compare_digest(digest, self._admin):
-                return Caller(admin=True)
-            return Caller(app=self._keys.get(digest, ""))
-        return Caller(admin=self._valid_session(headers.get("cookie", "")))
+                return Caller(admin=True, address=address)
+            return Caller(app=self._keys.get(digest, ""), address=address)
+        return Caller(self._valid_session(headers.get("cookie", "")), address=address)
 
     def _valid_session(self, header: str) -> bool:
         if COOKIE not in header:

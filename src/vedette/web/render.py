@@ -8,7 +8,9 @@ Prometheus' documentation, "HTTP API", "Expression query result formats".
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import orjson
@@ -23,7 +25,12 @@ from vedette.model.results import (
     StringResult,
     VectorResult,
 )
-from vedette.model.samples import is_absent
+from vedette.model.samples import Exemplar, is_absent
+from vedette.query.promql.remarks import describe
+from vedette.query.usage import Usage
+
+TRUNCATED = "results truncated due to limit"
+_MOST_ANNOTATIONS = 10
 
 
 def number(value: float) -> str:
@@ -36,6 +43,14 @@ def number(value: float) -> str:
     return text.removesuffix(".0")
 
 
+def scientific(value: float) -> str:
+    """Return ``value`` with an exponent of two digits or more, as alerts have it: ``1e+00``."""
+    if not math.isfinite(value):
+        return number(value)
+    mantissa, _, exponent = f"{Decimal(repr(value)).normalize():e}".partition("e")
+    return f"{mantissa}e{int(exponent):+03d}"
+
+
 def seconds(ms: int) -> str:
     """Return a timestamp as Prometheus writes it: seconds, with milliseconds where it has any."""
     whole, rest = divmod(abs(ms), 1000)
@@ -43,16 +58,72 @@ def seconds(ms: int) -> str:
     return f"-{text}" if ms < 0 else text
 
 
-def answer(result: QueryResult, *, range_query: bool) -> bytes:
+def answer(
+    result: QueryResult,
+    query: str = "",
+    *,
+    range_query: bool,
+    stats: bytes = b"",
+    warnings: Sequence[str] = (),
+) -> bytes:
     """Return the whole body of a successful query.
 
     Args:
         result: what the engine gave.
+        query: the text that annotations name a place in.
         range_query: a scalar becomes a matrix with one unlabelled series, as in Prometheus.
+        stats: the JSON of the member ``stats``, where it was asked for.
+        warnings: further ones than the result's own.
     """
     kind, body = _data(result, range_query=range_query)
-    head = b'{"status":"success","data":{"resultType":"%s","result":%s}' % (kind.encode(), body)
-    return head + _annotations(result.annotations) + b"}"
+    head = b'{"status":"success","data":{"resultType":"%s","result":%s' % (kind.encode(), body)
+    end = b',"stats":%s}' % stats if stats else b"}"
+    return head + end + _annotations(result.annotations, query, warnings) + b"}"
+
+
+def statistics(usage: Usage) -> bytes:
+    """Return what a query used in the members that Prometheus has for it (times in seconds).
+
+    Vedette does not tell preparation and sorting apart from the evaluation; ``peakSamples`` is the
+    memory at the peak in values of 8 bytes.
+    """
+    total = round(usage.eval_seconds, 9)
+    return orjson.dumps(
+        {
+            "timings": {
+                "evalTotalTime": total,
+                "resultSortTime": 0,
+                "queryPreparationTime": 0,
+                "innerEvalTime": total,
+                "execQueueTime": round(usage.queue_seconds, 9),
+                "execTotalTime": round(usage.queue_seconds + usage.eval_seconds, 9),
+            },
+            "samples": {
+                "totalQueryableSamples": usage.samples,
+                "samplesRead": usage.samples,
+                "peakSamples": usage.peak_bytes // 8,
+            },
+        }
+    )
+
+
+def cut(result: QueryResult, most: int) -> tuple[QueryResult, bool]:
+    """Return the first ``most`` series of a result, and whether it had more."""
+    if isinstance(result, SamplesResult) and len(result.series) > most:
+        return replace(result, series=result.series[:most]), True
+    if isinstance(result, VectorResult) and len(result.values) > most:
+        labels = result.labels.take(np.arange(most))
+        return replace(result, labels=labels, values=result.values[:most]), True
+    return result, False
+
+
+def exemplar(found: Exemplar) -> dict[str, object]:
+    """Return an exemplar as the API writes it; the timestamp is in seconds."""
+    return {
+        "labels": found.labels.as_dict(),
+        "value": number(found.value),
+        "timestamp": found.ts / 1000,
+    }
 
 
 def size(result: QueryResult) -> int:
@@ -62,9 +133,12 @@ def size(result: QueryResult) -> int:
     return 1 if isinstance(result, StringResult) else result.values.size
 
 
-def success(data: object) -> bytes:
+def success(data: object, warnings: Sequence[str] = ()) -> bytes:
     """Return the body of any other successful answer of the Prometheus API."""
-    return orjson.dumps({"status": "success", "data": data}, option=orjson.OPT_NON_STR_KEYS)
+    members: dict[str, object] = {"status": "success", "data": data}
+    if warnings:
+        members["warnings"] = warnings
+    return orjson.dumps(members, option=orjson.OPT_NON_STR_KEYS)
 
 
 def failure(kind: str, message: str) -> bytes:
@@ -149,10 +223,16 @@ def _metric(labels: Labels) -> bytes:
     return orjson.dumps(dict(labels.pairs))
 
 
-def _annotations(notes: Iterable[Annotation]) -> bytes:
+def _annotations(notes: Iterable[Annotation], query: str, warnings: Sequence[str]) -> bytes:
     parts = []
+    notes = list(notes)
     for member, info in (("warnings", False), ("infos", True)):
-        texts = [note.text for note in notes if note.info is info]
+        texts = [] if info else list(warnings)
+        texts += [describe(note, query) for note in notes if note.info is info]
+        if len(texts) > _MOST_ANNOTATIONS:
+            kind = "info" if info else "warning"
+            more = f"{len(texts) - _MOST_ANNOTATIONS} more {kind} annotations omitted"
+            texts = [*texts[:_MOST_ANNOTATIONS], more]
         if texts:
             parts.append(f',"{member}":'.encode() + orjson.dumps(texts))
     return b"".join(parts)

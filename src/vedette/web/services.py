@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -11,29 +11,60 @@ from vedette.dashboards.panels import Dashboard
 from vedette.kit.clock import Clock
 from vedette.model.alerts import AlertInstance
 from vedette.model.results import QueryResult
-from vedette.storage.interface import Events, Samples
+from vedette.query.usage import Usage
+from vedette.storage.interface import Check, Events, Exemplars, Samples
 from vedette.web.auth import Guard
 
 T = TypeVar("T")
 
 
 class QueryService(Protocol):
-    """Runs PromQL in the query pool."""
+    """Runs PromQL in the query pool.
+
+    A query ends when its task is cancelled, which is how the end of a client reaches it.
+    """
 
     async def instant(
-        self, query: str, ts: int, *, timeout: float = 0, lookback: int = 0
+        self,
+        query: str,
+        ts: int,
+        *,
+        timeout: float = 0,
+        lookback: int = 0,
+        usage: Usage | None = None,
+        who: str = "",
     ) -> QueryResult:
-        """Evaluate ``query`` at ``ts`` ms; zero ``timeout`` or ``lookback`` mean the default."""
+        """Evaluate ``query`` at ``ts`` ms; zero ``timeout`` or ``lookback`` mean the default.
+
+        What it used is entered in ``usage``; ``who`` asks, for the query log.
+        """
         ...
 
     async def range(
-        self, query: str, start: int, end: int, step: int, *, timeout: float = 0, lookback: int = 0
+        self,
+        query: str,
+        start: int,
+        end: int,
+        step: int,
+        *,
+        timeout: float = 0,
+        lookback: int = 0,
+        usage: Usage | None = None,
+        who: str = "",
     ) -> QueryResult:
         """Evaluate ``query`` every ``step`` ms from ``start`` to ``end``."""
         ...
 
-    async def blocking(self, call: Callable[[], T]) -> T:
-        """Run a blocking look-up in the query pool."""
+    async def blocking(self, call: Callable[[], T], *, timeout: float = 0) -> T:
+        """Run a blocking look-up in the query pool, as one query among others."""
+        ...
+
+    async def lookup(self, call: Callable[[Check], T], *, timeout: float = 0) -> T:
+        """Run a look-up that asks the check it is given whether to go on."""
+        ...
+
+    async def aside(self, call: Callable[[], T]) -> T:
+        """Run a short piece of work off the event loop, such as writing a long answer."""
         ...
 
 
@@ -58,6 +89,15 @@ class IntakeHandler(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class MetadataView:
+    """Type, help text and unit of a metric, as a target declared them."""
+
+    type: str
+    help: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
 class TargetView:
     """One scrape target as the API shows it; times in ms, 0 for never."""
 
@@ -72,6 +112,22 @@ class TargetView:
     discovered: Mapping[str, str]
     interval_ms: int
     timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TargetMetadata:
+    """The labels of a target, and what it says of its metrics by name."""
+
+    labels: Mapping[str, str]
+    entries: Mapping[str, MetadataView]
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedTargets:
+    """Targets of one job that relabelling dropped: how many, and labels of some of them."""
+
+    count: int
+    shown: Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +162,6 @@ class GroupView:
 
 
 @dataclass(frozen=True, slots=True)
-class MetadataView:
-    """Type, help text and unit of a metric, as a target declared them."""
-
-    type: str
-    help: str
-    unit: str
-
-
-@dataclass(frozen=True, slots=True)
 class Readiness:
     """Whether the server can do its work; ``detail`` says what it waits for or lacks."""
 
@@ -128,6 +175,66 @@ class HttpStats:
 
     rejected: Counter[str] = field(default_factory=Counter)
     failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One line of a list of the worst: a label, metric or pair, and its count or size."""
+
+    name: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class CardinalityView:
+    """What fills the memory for recent samples; each list is the worst first.
+
+    Attributes:
+        series, label_pairs, chunks: totals.
+        first_ts, last_ts: oldest and newest sample time in ms.
+        series_by_metric: series of each metric.
+        values_by_label: distinct values of each label.
+        bytes_by_label: bytes of a label's name and values over all series.
+        series_by_pair: series with each ``name=value``.
+    """
+
+    series: int
+    label_pairs: int
+    chunks: int
+    first_ts: int
+    last_ts: int
+    series_by_metric: Sequence[Named]
+    values_by_label: Sequence[Named]
+    bytes_by_label: Sequence[Named]
+    series_by_pair: Sequence[Named]
+
+
+class ServerFacts(Protocol):
+    """What the server tells of itself; cheap but for ``cardinality``, which may block."""
+
+    def config(self) -> str:
+        """Return the configuration as YAML, secrets left out."""
+        ...
+
+    def flags(self) -> Mapping[str, str]:
+        """Return settings under the names of Prometheus' command line, where it has one."""
+        ...
+
+    def runtime(self) -> Mapping[str, object]:
+        """Return members of ``status/runtimeinfo`` besides the server's time."""
+        ...
+
+    def features(self) -> Mapping[str, Mapping[str, bool]]:
+        """Return what is switched on, by area, under the names that Prometheus 3 uses."""
+        ...
+
+    def replay(self) -> tuple[int, int, int]:
+        """Return first, last and current segment while the spool is replayed; zeros afterwards."""
+        ...
+
+    def cardinality(self, most: int) -> CardinalityView:
+        """Return totals and the ``most`` worst of each list; blocking."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +253,11 @@ class Services:
     events: Events
     remote_write: IntakeHandler
     event_intake: IntakeHandler
+    exemplars: Exemplars
+    server: ServerFacts
     targets: Callable[[], Sequence[TargetView]]
+    target_metadata: Callable[[], Iterable[TargetMetadata]]
+    dropped_targets: Callable[[], Mapping[str, DroppedTargets]]
     groups: Callable[[], Sequence[GroupView]]
     recently_resolved: Callable[[], Sequence[AlertInstance]]
     metadata: Callable[[], Mapping[str, Sequence[MetadataView]]]

@@ -16,10 +16,12 @@ from vedette.model.events import Event
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.results import QueryResult, VectorResult
+from vedette.model.samples import Exemplar
+from vedette.query.usage import Usage
 from vedette.storage.interface import NO_LIMITS, Check, SelectLimits, never_stop
 from vedette.web.asgi import WebApp
 from vedette.web.auth import AccessSettings, Guard
-from vedette.web.services import IntakeAnswer, Readiness, Services
+from vedette.web.services import CardinalityView, IntakeAnswer, Named, Readiness, Services
 
 TOKEN = "a-token-for-tests-only"
 T = TypeVar("T")
@@ -41,22 +43,47 @@ class FakeQueries:
     asked: list[tuple[object, ...]] = field(default_factory=list)
 
     async def instant(
-        self, query: str, ts: int, *, timeout: float = 0, lookback: int = 0
+        self,
+        query: str,
+        ts: int,
+        *,
+        timeout: float = 0,
+        lookback: int = 0,
+        usage: Usage | None = None,
+        who: str = "",
     ) -> QueryResult:
         self.asked.append((query, ts, timeout, lookback))
-        if self.error:
-            raise self.error
-        return self.result
+        return await self._answer(usage)
 
     async def range(
-        self, query: str, start: int, end: int, step: int, *, timeout: float = 0, lookback: int = 0
+        self,
+        query: str,
+        start: int,
+        end: int,
+        step: int,
+        *,
+        timeout: float = 0,
+        lookback: int = 0,
+        usage: Usage | None = None,
+        who: str = "",
     ) -> QueryResult:
         self.asked.append((query, start, end, step))
+        return await self._answer(usage)
+
+    async def _answer(self, usage: Usage | None) -> QueryResult:
         if self.error:
             raise self.error
+        if usage is not None:
+            usage.samples = 3
         return self.result
 
-    async def blocking(self, call: Callable[[], T]) -> T:
+    async def blocking(self, call: Callable[[], T], *, timeout: float = 0) -> T:
+        return call()
+
+    async def lookup(self, call: Callable[[Check], T], *, timeout: float = 0) -> T:
+        return call(never_stop)
+
+    async def aside(self, call: Callable[[], T]) -> T:
         return call()
 
 
@@ -93,6 +120,12 @@ class FakeStore:
     ) -> list[str]:
         return [f"{name}-1", f"{name}-2"]
 
+    def exemplars(
+        self, matchers: Any, start: int, end: int
+    ) -> list[tuple[Labels, tuple[Exemplar, ...]]]:
+        example = Exemplar(0, 1_500, 0.25, Labels.of({"trace_id": "abc"}))
+        return [(Labels.of({"__name__": "up"}), (example,))]
+
     def find(
         self, *, app: str, type: str, since: int, until: int, limit: int, cursor: str
     ) -> tuple[list[Event], str]:
@@ -100,6 +133,29 @@ class FakeStore:
 
     def count(self, *, app: str, type: str, since: int, until: int, by: str) -> dict[str, int]:
         return {"completed": 3, "error": 1} if by else {"": 4}
+
+
+class FakeServer:
+    """Facts of a server that does not exist."""
+
+    def config(self) -> str:
+        return "server: {}\n"
+
+    def flags(self) -> Mapping[str, str]:
+        return {"query.timeout": "2m"}
+
+    def runtime(self) -> Mapping[str, object]:
+        return {"CWD": "/"}
+
+    def features(self) -> Mapping[str, Mapping[str, bool]]:
+        return {"promql": {"bool": True}}
+
+    def replay(self) -> tuple[int, int, int]:
+        return 0, 3, 1
+
+    def cardinality(self, most: int) -> CardinalityView:
+        worst = [Named("up", 2), Named("down", 1)][:most]
+        return CardinalityView(3, 4, 3, 1_000, 2_000, worst, worst, worst, worst)
 
 
 async def accept(body: bytes, headers: Mapping[str, str], sender: str, app: str) -> IntakeAnswer:
@@ -120,7 +176,11 @@ def fake_services(queries: FakeQueries | None = None, **changes: Any) -> Service
         events=store,
         remote_write=accept,
         event_intake=accept,
+        exemplars=store,
+        server=FakeServer(),
         targets=list,
+        target_metadata=list,
+        dropped_targets=dict,
         groups=list,
         recently_resolved=list,
         metadata=dict,

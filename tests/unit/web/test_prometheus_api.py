@@ -47,7 +47,7 @@ async def test_range_query_reads_rfc3339_and_durations() -> None:
         ({"query": "up", "start": "1", "end": "2", "step": "0"}, "step"),
         ({"query": "up", "start": "1", "end": "2", "step": "1x"}, "step"),
         ({"query": "up", "start": "1", "end": "inf", "step": "1"}, "end"),
-        ({"query": "up", "start": "0", "end": "99999", "step": "1"}, "11000"),
+        ({"query": "up", "start": "0", "end": "99999", "step": "1"}, "11,000"),
         ({"query": "up", "start": "2026-01-01", "end": "1", "step": "1"}, "RFC 3339"),
     ],
 )
@@ -136,7 +136,7 @@ async def test_status_endpoints_have_prometheus_shapes() -> None:
     assert rules["rules"][0]["duration"] == 60
     assert rules["rules"][1]["lastError"] == "oops"
     assert [r["name"] for r in only["data"]["groups"][0]["rules"]] == ["a:b"]
-    assert alerts[0]["value"] == "1"
+    assert alerts[0]["value"] == "1e+00"
     assert alerts[0]["activeAt"] == "1970-01-01T00:00:00.005Z"
     assert targets[0]["scrapePool"] == "j"
     assert metadata == {"up": [{"type": "gauge", "help": "h", "unit": ""}]}

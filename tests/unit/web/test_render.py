@@ -72,16 +72,16 @@ def test_every_timestamp_reads_back(ms: int) -> None:
 def test_instant_vector() -> None:
     """A vector carries one value per series, escaped labels, and annotations by kind."""
     base = vector({Labels.of({"__name__": "x", "l": 'q"\n'}): [math.inf]}, [1500])
-    notes = (Annotation("careful"), Annotation("by the way", info=True))
+    notes = (Annotation("careful"), Annotation("by the way", info=True, start=3, end=4))
     result = VectorResult(base.labels, base.ts, base.values, notes)
-    assert json.loads(answer(result, range_query=False)) == {
+    assert json.loads(answer(result, "x\n  y", range_query=False)) == {
         "status": "success",
         "data": {
             "resultType": "vector",
             "result": [{"metric": {"__name__": "x", "l": 'q"\n'}, "value": [1.5, "+Inf"]}],
         },
-        "warnings": ["careful"],
-        "infos": ["by the way"],
+        "warnings": ["careful (1:1)"],
+        "infos": ["by the way (2:2)"],
     }
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vedette.query.promql.options import EngineOptions
 from vedette.query.promql.remarks import execution_error
+from vedette.query.usage import Usage
 
 T = TypeVar("T")
 
@@ -30,8 +31,11 @@ class Budget:
         check: returns, or raises when the query has to stop; costs next to nothing.
     """
 
-    def __init__(self, options: EngineOptions, check: Callable[[], None]) -> None:
+    def __init__(
+        self, options: EngineOptions, check: Callable[[], None], usage: Usage | None = None
+    ) -> None:
         self.check = check
+        self._usage = usage or Usage()
         self._options = options
         self._spent = 0
         self._held = 0
@@ -45,6 +49,7 @@ class Budget:
         """
         self.check()
         self._spent += samples
+        self._usage.samples = self._spent
         if self._spent > self._options.max_samples:
             raise execution_error(
                 "query processing would load too many samples into memory in query execution: "
@@ -81,6 +86,8 @@ class Budget:
                 continue
             self._arrays[key] = (weakref.ref(owner, partial(self._release, key)), owner.nbytes)
             self._held += owner.nbytes
+        if self._held > self._usage.peak_bytes:
+            self._usage.peak_bytes = self._held
 
     def _release(self, key: int, _: object) -> None:
         self._held -= self._arrays.pop(key)[1]

@@ -36,6 +36,7 @@ from vedette.query.promql.parser import parse
 from vedette.query.promql.remarks import Remarks, bad_data, execution_error
 from vedette.query.promql.values import CELL_BYTES, Frame, Scalar, String, Value, Vector, distinct
 from vedette.query.source import SampleSource
+from vedette.query.usage import Usage
 
 _CACHED_LENGTH = 8192
 """Characters of the longest text whose expression is remembered."""
@@ -57,8 +58,10 @@ class Engine:
         self._samples = samples
         self.options = options or EngineOptions()
 
-    def instant(self, query: str | Expr, ts: int, check: Check = _go_on) -> QueryResult:
-        """Evaluate ``query`` at ``ts`` (ms).
+    def instant(
+        self, query: str | Expr, ts: int, check: Check = _go_on, usage: Usage | None = None
+    ) -> QueryResult:
+        """Evaluate ``query`` at ``ts`` (ms); what it used is entered in ``usage``.
 
         Raises:
             PromQLSyntaxError: ``query`` is no PromQL expression.
@@ -66,14 +69,13 @@ class Engine:
         """
         expr = self._parsed(query, 0, 0)
         try:
-            return self._instant(expr, ts, check)
+            return self._instant(expr, ts, Budget(self.options, check, usage))
         except MemoryError:
             raise _out_of_memory() from None
 
-    def _instant(self, expr: Expr, ts: int, check: Check) -> QueryResult:
+    def _instant(self, expr: Expr, ts: int, budget: Budget) -> QueryResult:
         frame = Frame(np.array([ts], np.int64), 0, ts, ts)
         remarks = Remarks()
-        budget = Budget(self.options, check)
         evaluator = Evaluator(self._samples, self.options, frame, remarks, budget)
         inner = expr
         while isinstance(inner, Paren):
@@ -88,7 +90,13 @@ class Engine:
         return _result(value, frame.ts, expr, remarks, budget)
 
     def range(
-        self, query: str | Expr, start: int, end: int, step: int, check: Check = _go_on
+        self,
+        query: str | Expr,
+        start: int,
+        end: int,
+        step: int,
+        check: Check = _go_on,
+        usage: Usage | None = None,
     ) -> VectorResult | ScalarResult:
         """Evaluate ``query`` from ``start`` to at most ``end``, every ``step`` (all ms).
 
@@ -105,13 +113,12 @@ class Engine:
             )
         frame = Frame(self._steps(start, end, step), step, start, end)
         try:
-            return self._range(expr, frame, check)
+            return self._range(expr, frame, Budget(self.options, check, usage))
         except MemoryError:
             raise _out_of_memory() from None
 
-    def _range(self, expr: Expr, frame: Frame, check: Check) -> VectorResult | ScalarResult:
+    def _range(self, expr: Expr, frame: Frame, budget: Budget) -> VectorResult | ScalarResult:
         remarks = Remarks()
-        budget = Budget(self.options, check)
         evaluator = Evaluator(self._samples, self.options, frame, remarks, budget)
         value = _quietly(evaluator, expr, frame)
         if isinstance(value, String):

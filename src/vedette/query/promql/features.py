@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import MappingProxyType
 
 from vedette.query.errors import QueryError
 from vedette.query.promql.ast import (
@@ -19,6 +20,17 @@ from vedette.query.promql.ast import (
 from vedette.query.promql.functions_table import AGGREGATIONS, FUNCTIONS
 from vedette.query.promql.options import EngineOptions
 from vedette.query.promql.remarks import bad_data
+
+FEATURES = MappingProxyType(
+    {
+        "promql-experimental-functions": "experimental_functions",
+        "promql-extended-range-selectors": "extended_selectors",
+        "promql-binop-fill-modifiers": "fill_modifiers",
+        "promql-delayed-name-removal": "delayed_name_removal",
+        "start-timestamps": "start_timestamps",
+    }
+)
+"""From the names of Prometheus' feature flags to the options of the engine that they switch on."""
 
 
 def children(expr: Expr) -> tuple[Expr, ...]:

@@ -265,6 +265,13 @@ class Head:
         """The time (ms) from which the head holds every sample that was accepted."""
         return self._floor
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """Times in ms of the oldest and the newest sample; zeros before the first."""
+        if self._latest == _NEVER:
+            return 0, 0
+        return int(self._oldest.min()), self._latest
+
     def incomplete_until(self, ts: int) -> None:
         """Note that samples up to ``ts`` may exist that the head does not hold."""
         self._floor = max(self._floor, ts + 1)

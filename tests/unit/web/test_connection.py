@@ -1,0 +1,66 @@
+"""Work ends with the connection that asked for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from vedette.kit.clock import FakeClock
+from vedette.web.connection import while_connected
+from vedette.web.http import ClientGoneError, Message
+
+TURN = FakeClock()
+
+
+class Client:
+    """A connection whose client leaves when told to."""
+
+    def __init__(self) -> None:
+        self.left = asyncio.Event()
+
+    async def receive(self) -> Message:
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+
+async def test_an_answer_passes_through() -> None:
+    """Work that ends first gives its answer, watched or not."""
+
+    async def work(turns: int) -> int:
+        for _ in range(turns):
+            await TURN.sleep(0)
+        return 7
+
+    client = Client()
+    assert await while_connected(client.receive, work(0)) == 7
+    assert await while_connected(client.receive, work(20), after=0) == 7
+
+
+async def test_a_client_that_leaves_cancels_the_work() -> None:
+    """When the client goes away the work is cancelled and nobody else is."""
+    client, cancelled = Client(), asyncio.Event()
+
+    async def work() -> None:
+        client.left.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    with pytest.raises(ClientGoneError):
+        await while_connected(client.receive, work(), after=0)
+    assert cancelled.is_set()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_a_cancellation_from_outside_stays_one() -> None:
+    """Stopping the server cancels the request, although its client is still there."""
+    client = Client()
+    task = asyncio.create_task(while_connected(client.receive, asyncio.Event().wait(), after=0))
+    await TURN.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
