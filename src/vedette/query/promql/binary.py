@@ -16,8 +16,10 @@ from vedette.model.blocks import LabelTable
 from vedette.model.labels import METRIC_NAME
 from vedette.query.promql.ast import Binary, Cardinality, VectorMatching
 from vedette.query.promql.budget import Budget
+from vedette.query.promql.fill import Side, filled, fills
 from vedette.query.promql.labeling import (
     Groups,
+    any_by_group,
     concat,
     group_all,
     group_by,
@@ -109,17 +111,6 @@ def _signature_names(
     return [name for name in {*left.names, *right.names} if name not in ignored]
 
 
-def _any_by_group(present: Mask, ids: I64, groups: int) -> Mask:
-    """Return bool[G, K]: whether any series of the group is present."""
-    out = np.zeros((groups, present.shape[1]), np.bool_)
-    if len(ids):
-        order = np.argsort(ids, kind="stable")
-        ordered = ids[order]
-        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-        out[ordered[starts]] = np.logical_or.reduceat(present[order], starts, axis=0)
-    return out
-
-
 # ---- set operators
 
 
@@ -129,9 +120,9 @@ def set_operation(node: Binary, left: Vector, right: Vector, budget: Budget) -> 
     signatures = _signatures(left.labels, right.labels, node.matching)
     groups = len(signatures.groups)
     if node.op == "or":
-        taken = _any_by_group(left.mask(), signatures.left, groups)[signatures.right]
+        taken = any_by_group(left.mask(), signatures.left, groups)[signatures.right]
         return _union(node, left, replace(right, present=right.mask() & ~taken), budget)
-    found = _any_by_group(right.mask(), signatures.right, groups)[signatures.left]
+    found = any_by_group(right.mask(), signatures.right, groups)[signatures.left]
     return replace(left, present=left.mask() & (found if node.op == "and" else ~found))
 
 
@@ -172,6 +163,12 @@ def vectors(
     many, one = (right, left) if swap else (left, right)
     signatures = _signatures(many.labels, one.labels, matching)
     _refuse_several(node, matching, many, one, signatures)
+    if fills(matching):
+        names = _signature_names(many.labels, one.labels, matching)
+        own = (Side(many, signatures.left), Side(one, signatures.right))
+        whole = filled(own, matching, names, len(signatures.groups), budget)
+        (many, one), groups = (side.vector for side in whole), signatures.groups
+        signatures = _Signatures(whole[0].ids, whole[1].ids, groups)
     one, ids = _coalesced(one, signatures, matching.include, budget)
     pairs = _pairs(signatures.left, ids, len(signatures.groups), (left.values.shape[1], budget))
     many, one = many.take(pairs[0]), one.take(pairs[1])
@@ -239,7 +236,7 @@ def _refuse_several(
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     count = np.add.reduceat(present[order].astype(np.int64), starts, axis=0)
     # Where the other side has no sample at all, Prometheus does not look at this one.
-    clash = (count > 1) & many.mask().any(axis=0)
+    clash = (count > 1) & (fills(matching) | many.mask().any(axis=0))
     if not clash.any():
         return
     group, step = (int(x[0]) for x in np.nonzero(clash))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vedette.model.arrays import I32, I64
+from vedette.model.arrays import I32, I64, Mask
 from vedette.model.blocks import LabelTable
 from vedette.model.labels import METRIC_NAME
 
@@ -86,6 +86,17 @@ def _dense(keys: I64, radix: int) -> Groups:
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     return Groups(rank[inverse], first[order])
+
+
+def any_by_group(present: Mask, ids: I64, groups: int) -> Mask:
+    """Return bool[G, K]: whether any series of the group is present."""
+    out = np.zeros((groups, present.shape[1]), np.bool_)
+    if len(ids):
+        order = np.argsort(ids, kind="stable")
+        ordered = ids[order]
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        out[ordered[starts]] = np.logical_or.reduceat(present[order], starts, axis=0)
+    return out
 
 
 def only(table: LabelTable, names: Iterable[str]) -> LabelTable:
