@@ -19,7 +19,7 @@ PUBLISHED = {
     "extended_vectors.test": 123,
     "functions.test": 380,
     "histograms.test": 93,
-    "info.test": 1,
+    "info.test": 52,
     "literals.test": 25,
     "name_label_dropping.test": 30,
     "native_histograms.test": 3,

@@ -12,8 +12,9 @@ from vedette.model.blocks import LabelTable
 from vedette.query.promql import histogram
 from vedette.query.promql.ast import Call, Expr, MatrixSelector, Paren, VectorSelector
 from vedette.query.promql.evaluation import Evaluation
+from vedette.query.promql.info import info
 from vedette.query.promql.labeling import EMPTY_TABLE, concat, encode, with_column
-from vedette.query.promql.remarks import execution_error, number
+from vedette.query.promql.remarks import number
 from vedette.query.promql.values import CELL_BYTES, Frame, Part, Scalar, Value, Vector, distinct
 from vedette.query.promql.vectorfuncs import (
     DATES,
@@ -250,12 +251,6 @@ def _sort(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     return sort_by_value(vector, descending)
 
 
-def _info(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
-    raise execution_error(
-        "info() is not supported; join the info metric with group_left instead", call.span
-    )
-
-
 CALLS: dict[str, Evaluate] = {
     **dict.fromkeys(DATES, _date),
     **dict.fromkeys(
@@ -281,5 +276,5 @@ CALLS: dict[str, Evaluate] = {
     "histogram_fraction": _histogram_fraction,
     "label_replace": _label_replace,
     "label_join": _label_join,
-    "info": _info,
+    "info": info,
 }

@@ -16,7 +16,6 @@ from vedette.query.promql import binary, extended, histogram
 from vedette.query.promql.aggregate import STREAMED, streamed, whole
 from vedette.query.promql.ast import (
     Aggregation,
-    AtPreprocessor,
     Binary,
     Call,
     Expr,
@@ -57,9 +56,6 @@ from vedette.query.source import SampleSource
 
 _SUBQUERY_BYTES = 64
 """Memory for a step of a subquery, of one series: time, value, and the windows over them."""
-
-_FARTHEST = 1 << 62
-"""Milliseconds: some hundred million years from 1970."""
 
 _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
@@ -476,15 +472,4 @@ def _range_argument(call: Call) -> MatrixSelector | Subquery:
 
 def _ends(node: VectorSelector | Subquery, frame: Frame) -> I64:
     """Return int64[K], the times at which ``node`` looks at its samples."""
-    match node.at:
-        case None:
-            return frame.ts - node.offset
-        case AtPreprocessor.START:
-            at = frame.start
-        case AtPreprocessor.END:
-            at = frame.end
-        case _:
-            at = node.at
-    # A time that no sample has; further out, adding a range to it would overflow.
-    at = min(max(at - node.offset, -_FARTHEST), _FARTHEST)
-    return np.full(len(frame), at, np.int64)
+    return frame.moved(node.at, node.offset, frame.ts)

@@ -32,15 +32,20 @@ _RE2_OPTIONS = re2.Options()
 _RE2_OPTIONS.log_errors = False
 
 
+def matches(matcher: Matcher, value: str) -> bool:
+    """Tell whether ``matcher`` lets a series through whose label has ``value`` ("": none)."""
+    if matcher.op is MatchOp.EQUAL:
+        return matcher.value == value
+    if matcher.op is MatchOp.NOT_EQUAL:
+        return matcher.value != value
+    # The full match of the bare pattern is the match of the anchored one; a dot matches newlines.
+    matched = re2.compile(f"(?s:{matcher.value})", _RE2_OPTIONS).fullmatch(value) is not None
+    return matched == (matcher.op is MatchOp.REGEX)
+
+
 def matches_empty(matcher: Matcher) -> bool:
     """Tell whether ``matcher`` lets series through that lack the label."""
-    if matcher.op is MatchOp.EQUAL:
-        return matcher.value == ""
-    if matcher.op is MatchOp.NOT_EQUAL:
-        return matcher.value != ""
-    # The full match of the bare pattern is the match of the anchored one.
-    matched = re2.compile(matcher.value, _RE2_OPTIONS).fullmatch("") is not None
-    return matched == (matcher.op is MatchOp.REGEX)
+    return matches(matcher, "")
 
 
 def vector_selector(stream: TokenStream, name: Token | None) -> VectorSelector:

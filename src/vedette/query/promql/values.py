@@ -17,13 +17,16 @@ from vedette.model.blocks import LabelTable
 from vedette.model.histograms import Histograms, joined
 from vedette.model.labels import METRIC_NAME
 from vedette.model.samples import ABSENT, HISTOGRAM
-from vedette.query.promql.ast import Span
+from vedette.query.promql.ast import AtPreprocessor, Span
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import group_all, names_of
 from vedette.query.promql.remarks import execution_error
 
 CELL_BYTES = 9
 """Memory of a cell of a vector: its value and its presence."""
+
+_FARTHEST = 1 << 62
+"""Milliseconds: some hundred million years from 1970."""
 
 PART_CELLS = 1 << 22
 """Cells of a part that nothing else makes smaller: some milliseconds of work an operation."""
@@ -46,6 +49,18 @@ class Frame:
 
     def __len__(self) -> int:
         return len(self.ts)
+
+    def moved(self, at: int | AtPreprocessor | None, offset: int, ts: I64) -> I64:
+        """Return int64[K]: where a node with ``@ at`` and ``offset`` (ms) looks at times ``ts``."""
+        match at:
+            case None:
+                return ts - offset
+            case AtPreprocessor.START:
+                at = self.start
+            case AtPreprocessor.END:
+                at = self.end
+        # A time that no sample has; further out, adding a range to it would overflow.
+        return np.full(len(ts), min(max(at - offset, -_FARTHEST), _FARTHEST), np.int64)
 
     def single(self) -> Frame:
         """Return the frame of the first time alone."""
