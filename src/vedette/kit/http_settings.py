@@ -117,6 +117,10 @@ class HttpSettings:
     headers: tuple[tuple[str, tuple[SecretSource, ...]], ...] = ()
 
 
+PLAIN = HttpSettings()
+"""No credentials, the system's certificates, no proxy."""
+
+
 def read_http_settings(section: Section, base: Path) -> HttpSettings:
     """Return the settings that stand in ``section`` beside other keys.
 
