@@ -6,10 +6,8 @@ that vanish get a staleness marker. It reads no clock and does no IO.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from urllib.parse import urlencode
 
 import numpy as np
@@ -17,10 +15,12 @@ import numpy as np
 from vedette.model.arrays import F64, I32
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.samples import STALE, Exemplar, SampleBatch
+from vedette.scrape.bounds import format_bound
 from vedette.scrape.exposition import ExpositionParser
 from vedette.scrape.formats import Answer, Format
 from vedette.scrape.grammar import LineError, Metadata, RejectedLineError, count
 from vedette.scrape.parsed import Exposition, ExpositionError, Parser, Reading, chosen
+from vedette.scrape.protobuf import ProtobufParser
 from vedette.scrape.settings import ScrapeJob, ScrapeSettings
 from vedette.storage.interface import SeriesIndex
 
@@ -172,27 +172,6 @@ def normalise_bucket(labels: dict[str, str], family_type: str) -> None:
         return
 
 
-def format_bound(value: float) -> str:
-    """Return ``value`` as OpenMetrics writes a bound: shortest, and with ``.`` or ``e``.
-
-    The form is that of Go's ``strconv.FormatFloat(value, 'g', -1, 64)``, which takes an exponent
-    below 1e-4 and from 1e6 on; Python's ``repr`` takes it from 1e16 on.
-    """
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    if not value:
-        return "0.0"
-    exact = Decimal(repr(value)).normalize()
-    exponent = exact.adjusted()
-    if -4 <= exponent < 6:
-        return repr(value)
-    first, *rest = map(str, exact.as_tuple().digits)
-    fraction = f".{''.join(rest)}" if rest else ""
-    return f"{'-' if value < 0 else ''}{first}{fraction}e{exponent:+03d}"
-
-
 @dataclass(frozen=True, slots=True)
 class ScrapeRow:
     """What one scrape stores.
@@ -271,8 +250,15 @@ class TargetScrape:
         return reading.number(most)
 
     def row(self, reading: Reading, ts: int, seconds: float) -> ScrapeRow:
-        """Return what to store of an answer that took ``seconds``, its series numbered."""
-        found = reading.end()
+        """Return what to store of an answer that took ``seconds``, its series numbered.
+
+        Raises:
+            ScrapeError: it held more samples than the limit allows.
+        """
+        try:
+            found = reading.end()
+        except ExpositionError as error:
+            raise ScrapeError(error.reason, str(error)) from None
         plain, timed = self._split(found)
         layout = self._layout_of(plain.refs)
         alive = layout.alive
@@ -322,6 +308,8 @@ class TargetScrape:
     def _parser_of(self, format: Format) -> Parser:
         job = self._target.job
         limits = job.limits
+        if format is Format.PROTOBUF:
+            return ProtobufParser(self._index, self._finish, job.formats, limits.samples)
         return ExpositionParser(self._index, self._finish, limits.line_bytes, format, job.formats)
 
     def _check_samples(self, body: bytes) -> None:
