@@ -14,13 +14,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import numpy as np
+
 from vedette.model.alerts import AlertInstance, AlertState
+from vedette.model.histograms import HistogramValue, histogram_value
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.results import QueryResult, ScalarResult, VectorResult
 from vedette.model.samples import is_absent
+from vedette.rules.gotemplate.values import Struct, Value
+from vedette.rules.histogram_text import histogram_text
 from vedette.rules.rule import Rule, RuleKind
-from vedette.rules.templates import Template, TemplateData, TemplateError
+from vedette.rules.templates import Surrounding, Template, TemplateData, TemplateError
 
+_NOTHING = Surrounding()
 RESOLVED_RETENTION_MS = 15 * 60_000
 
 
@@ -54,7 +60,7 @@ class Series:
     """One sample to write, by the labels of its series (``__name__`` included)."""
 
     labels: Labels
-    value: float
+    value: float | HistogramValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,7 @@ def evaluate(
     now_ms: int,
     sequence: int = 0,
     limit: int = 0,
+    around: Surrounding = _NOTHING,
 ) -> Evaluation:
     """Return what ``rule`` makes of ``result``, given its instances of the evaluation before.
 
@@ -80,12 +87,12 @@ def evaluate(
         RuleError: the result is no vector, two results get the same labels, or there are more
             than ``limit`` of them.
     """
-    rows = _rows(result)
+    rows = rows_of(result)
     if rule.kind is RuleKind.RECORDING:
         samples = _record(rule, rows)
         _check_limit(len(samples), limit, "series")
         return Evaluation(samples=samples)
-    fresh = _fresh(rule, rows, now_ms, sequence)
+    fresh = _fresh(rule, rows, now_ms, sequence, around)
     instances, changes = _advance(rule, fresh, previous, now_ms, sequence)
     active = [one for one in instances if one.state is not AlertState.RESOLVED]
     _check_limit(len(active), limit, "alerts")
@@ -97,40 +104,51 @@ def _check_limit(count: int, limit: int, what: str) -> None:
         raise RuleError(f"the group's limit of {limit} is exceeded with {count} {what}")
 
 
-def _rows(result: QueryResult) -> list[tuple[Labels, float]]:
+def rows_of(result: QueryResult) -> list[Series]:
+    """Return the rows of an instant result at its last time.
+
+    Raises:
+        RuleError: it is neither a vector nor a scalar.
+    """
     if isinstance(result, ScalarResult):
-        return [(Labels(), float(result.values[-1]))]
+        return [Series(Labels(), float(result.values[-1]))]
     if not isinstance(result, VectorResult):
         raise RuleError("a rule's expression must yield an instant vector or a scalar")
-    if not len(result.ts):
+    if not len(result.ts) or not len(result.values):
         return []
-    values = result.values[:, -1]
-    pairs = zip(result.labels.rows(), values.tolist(), is_absent(values.copy()), strict=True)
-    return [(labels, value) for labels, value, absent in pairs if not absent]
+    values = np.ascontiguousarray(result.values[:, -1])
+    here = np.flatnonzero(~is_absent(values))
+    labels = result.labels if len(here) == len(values) else result.labels.take(here)
+    rows = [Series(one, v) for one, v in zip(labels.rows(), values[here].tolist(), strict=True)]
+    native = result.histograms
+    if native is not None:
+        for k, number in enumerate(native.index[here, -1].tolist()):
+            if number >= 0:
+                rows[k] = Series(rows[k].labels, histogram_value(native, number))
+    return rows
 
 
-def _record(rule: Rule, rows: Iterable[tuple[Labels, float]]) -> tuple[Series, ...]:
-    found: dict[Labels, float] = {}
-    for labels, value in rows:
-        added = _expand(rule.labels, TemplateData(labels, value))
-        target = labels.merged(added | {METRIC_NAME: rule.name})
+def _record(rule: Rule, rows: Iterable[Series]) -> tuple[Series, ...]:
+    added = {name: template.text for name, template in rule.labels} | {METRIC_NAME: rule.name}
+    found: dict[Labels, Series] = {}
+    for row in rows:
+        target = row.labels.merged(added)
         if target in found:
             raise RuleError(
                 f"two results have the same labels after the rule's labels are applied: {target}"
             )
-        found[target] = value
-    return tuple(Series(labels, value) for labels, value in found.items())
+        found[target] = Series(target, row.value)
+    return tuple(found.values())
 
 
 def _fresh(
-    rule: Rule, rows: Iterable[tuple[Labels, float]], now_ms: int, sequence: int
+    rule: Rule, rows: Iterable[Series], now_ms: int, sequence: int, around: Surrounding
 ) -> dict[Labels, AlertInstance]:
     found: dict[Labels, AlertInstance] = {}
-    for series, value in rows:
-        data = TemplateData(series, value)
-        labels = series.without(METRIC_NAME).merged(
-            _expand(rule.labels, data) | {"alertname": rule.name}
-        )
+    for row in rows:
+        data = TemplateData(row.labels, template_value(row.value), around)
+        added = _expand(rule.labels, data) | {"alertname": rule.name}
+        labels = row.labels.without(METRIC_NAME).merged(added)
         if labels in found:
             raise RuleError(
                 "vector contains metrics with the same labelset after applying alert labels: "
@@ -141,12 +159,21 @@ def _fresh(
             labels=labels,
             annotations=Labels.of(_expand(rule.annotations, data)),
             state=AlertState.PENDING,
-            value=value,
+            # A histogram has no single value; Prometheus says 0 there too.
+            value=row.value if isinstance(row.value, float) else 0.0,
             active_at=now_ms,
             evaluated_at=now_ms,
             sequence=sequence,
         )
     return found
+
+
+def template_value(value: float | HistogramValue) -> Value:
+    """Return a sample's value as templates see it."""
+    if isinstance(value, float):
+        return value
+    fields: dict[str, Value] = {"Count": value.count, "Sum": value.sum, "Schema": value.schema}
+    return Struct("*histogram.FloatHistogram", fields, text=histogram_text(value))
 
 
 def _expand(templates: Iterable[tuple[str, Template]], data: TemplateData) -> dict[str, str]:
