@@ -15,7 +15,16 @@ from vedette.query.promql.evaluation import Evaluation
 from vedette.query.promql.info import info
 from vedette.query.promql.labeling import EMPTY_TABLE, concat, encode, with_column
 from vedette.query.promql.remarks import number
-from vedette.query.promql.values import CELL_BYTES, Frame, Part, Scalar, Value, Vector, distinct
+from vedette.query.promql.values import (
+    CELL_BYTES,
+    Frame,
+    Part,
+    Scalar,
+    Value,
+    Vector,
+    both,
+    distinct,
+)
 from vedette.query.promql.vectorfuncs import (
     DATES,
     ELEMENTWISE,
@@ -136,6 +145,21 @@ def _timestamp(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
         seconds = np.broadcast_to(frame.ts / 1000.0, vector.values.shape)
         vector = replace(vector, values=seconds.copy())
     return evaluator.unnamed(vector, call)
+
+
+def _start_timestamp(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
+    """Start timestamps are known of stored samples only, and only where the options say so."""
+    inner = call.args[0]
+    while isinstance(inner, Paren):
+        inner = inner.expr
+    vector = evaluator.vector(inner, frame)
+    if not isinstance(inner, VectorSelector) or not evaluator.options.start_timestamps:
+        return vector.take(np.zeros(0, np.int64))
+    stream = evaluator.starts(inner, frame)
+    began = stream.collect(len(frame), evaluator.budget)
+    # Whether there is a sample at all, staleness considered, is the business of the selection.
+    present = both(began.present, vector.present)
+    return evaluator.unnamed(replace(began, present=present), call)
 
 
 # ---- absence
@@ -269,6 +293,7 @@ CALLS: dict[str, Evaluate] = {
     "vector": _vector,
     "scalar": _scalar,
     "timestamp": _timestamp,
+    "start_timestamp": _start_timestamp,
     "absent": _absent,
     "absent_over_time": _absent_over_time,
     "histogram_quantile": _histogram_quantile,

@@ -51,6 +51,10 @@ class Evaluation(Protocol):
         """Return the samples (or their times in seconds) that ``node`` selects at each step."""
         ...
 
+    def starts(self, node: VectorSelector, frame: Frame) -> Stream:
+        """Return the start timestamps (s, 0 unknown) of the samples that ``node`` selects."""
+        ...
+
     def seen(self, call: Call, frame: Frame) -> Mask:
         """Return bool[K]: whether the range vector of ``call`` holds any sample."""
         ...

@@ -12,7 +12,7 @@ from vedette.model.blocks import Block
 from vedette.model.labels import METRIC_NAME
 from vedette.model.matchers import Matcher, MatchOp
 from vedette.model.results import RawSeries
-from vedette.query.promql import binary, extended, histogram
+from vedette.query.promql import binary, extended, histogram, starts
 from vedette.query.promql.aggregate import STREAMED, streamed, whole
 from vedette.query.promql.ast import (
     Aggregation,
@@ -273,16 +273,44 @@ class Evaluator:
         if modifier is not None:
             edges = extended.Edges(reach.ends, reach.span, modifier)
             reach = extended.stretched(reach, modifier, self.options.lookback_ms)
+        if call.function in starts.FUNCTIONS and isinstance(node, MatrixSelector):
+            reach = replace(reach, starts=self.options.starts)
         arguments = Arguments(scalars, frame.ts, self.options.window_2x, edges)
 
         def parts() -> Iterator[Part]:
+            overlaps: dict[str, int] = {}
             for columns, windows in window_parts(found, reach):
                 self.budget.check()
+                if windows.start is not None and call.function in ("rate", "increase"):
+                    starts.count_overlaps(overlaps, found.labels, columns, windows)
                 yield Part(columns, *function(windows, arguments))
+            self._warn_overlaps(overlaps, node)
 
         if call.function == "quantile_over_time" and len(found.labels):
             self.warn_quantile(scalars[0], call.args[0])
         return Stream(found.labels, parts, found.unnamed)
+
+    def _warn_overlaps(self, overlaps: dict[str, int], node: MatrixSelector | Subquery) -> None:
+        for name, count in overlaps.items():
+            times = f" ({count} occurrences)" if count > 1 else ""
+            self.remarks.warn(
+                "sample has start time that overlaps with previous sample timestamp for metric "
+                f'"{name}"{times}',
+                node.span,
+            )
+
+    def starts(self, node: VectorSelector, frame: Frame) -> Stream:
+        """Return the start timestamps (s, 0 unknown) of the samples that ``node`` selects."""
+        ends = _ends(node, frame)
+        reach = Reach(ends, self.options.lookback_ms, self.options.window_2x, self.budget)
+        reach = replace(reach, starts=self.options.starts)
+        found = self._find(node, reach)
+
+        def parts() -> Iterator[Part]:
+            for columns, windows in window_parts(found, reach):
+                yield Part(columns, starts.newest(windows), windows.at_least(1))
+
+        return Stream(found.labels, parts)
 
     def seen(self, call: Call, frame: Frame) -> Mask:
         """Return bool[K]: whether the range vector of ``call`` holds any sample."""

@@ -27,7 +27,7 @@ FEATURES = MappingProxyType(
         "promql-extended-range-selectors": "extended_selectors",
         "promql-binop-fill-modifiers": "fill_modifiers",
         "promql-delayed-name-removal": "delayed_name_removal",
-        "start-timestamps": "start_timestamps",
+        "use-start-timestamps": "start_timestamps",
     }
 )
 """From the names of Prometheus' feature flags to the options of the engine that they switch on."""

@@ -82,6 +82,7 @@ def _signatures() -> Iterator[Signature]:
         yield _fixed(name, returns=SCALAR)
     for name in ("start", "end", "step", "range"):
         yield _fixed(name, returns=SCALAR, experimental=True)
+    yield _fixed("start_timestamp", VECTOR, experimental=True)
     for name in ("min_of", "max_of"):
         yield _fixed(name, SCALAR, SCALAR, returns=SCALAR, experimental=True)
     for name in ("clamp_min", "clamp_max"):

@@ -4,6 +4,42 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from vedette.model.arrays import I64
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Which start timestamps count.
+
+    Attributes:
+        real: those that the exposition gave.
+        synthetic: those of series that a target showed for the first time, stored as negative.
+        signed: negative ones are real and lie before 1970.
+    """
+
+    real: bool = False
+    synthetic: bool = False
+    signed: bool = False
+
+    def seen(self, start: I64) -> I64 | None:
+        """Return the times of ``start`` that count, 0 for others; ``None`` where none does."""
+        if not (self.real or self.synthetic):
+            return None
+        if self.signed:
+            return start if start.any() else None
+        out = np.zeros_like(start)
+        if self.real:
+            np.maximum(start, 0, out=out)
+        if self.synthetic:
+            out = np.where(start < 0, -start, out)
+        return out if out.any() else None
+
+
+NO_STARTS = Starts()
+"""Nobody asks for start timestamps."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
@@ -22,6 +58,9 @@ class EngineOptions:
         fill_modifiers: allow ``fill``, ``fill_left`` and ``fill_right``.
         start_timestamps: let ``rate``, ``increase``, ``irate`` and ``resets`` use the start
             timestamps of samples, and ``start_timestamp`` show them.
+        first_occurrence: let them use synthetic start timestamps too: a series that a target
+            shows for the first time, having been scraped before, began at zero since then.
+        signed_starts: start timestamps below zero lie before 1970 and are not synthetic.
         max_samples: samples that one query may read.
         max_cells: series × steps that one intermediate result may hold; each takes 8 bytes, and
             a query holds a few of them at a time.
@@ -38,9 +77,16 @@ class EngineOptions:
     extended_selectors: bool = False
     fill_modifiers: bool = False
     start_timestamps: bool = False
+    first_occurrence: bool = False
+    signed_starts: bool = False
     max_samples: int = 50_000_000
     max_cells: int = 20_000_000
     max_bytes: int = 512_000_000
     max_text: int = 65_536
     max_steps: int = 11_000
     default_step_ms: int = 60_000
+
+    @property
+    def starts(self) -> Starts:
+        """Return which start timestamps count."""
+        return Starts(self.start_timestamps, self.first_occurrence, self.signed_starts)

@@ -21,7 +21,16 @@ from vedette.query.promql.select import Reach
 
 _OF_THE_STEP = frozenset(
     (
-        *("time", "timestamp", "predict_linear", "year", "month", "day_of_month", "day_of_week"),
+        *(
+            "time",
+            "timestamp",
+            "start_timestamp",
+            "predict_linear",
+            "year",
+            "month",
+            "day_of_month",
+            "day_of_week",
+        ),
         *("day_of_year", "days_in_month", "hour", "minute"),
     )
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vedette.model.arrays import F64, I64, Mask
+from vedette.query.promql import starts
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.counters import extrapolated, newest_pair, transitions
 from vedette.query.promql.extended import Edges, anchored_windows, increase
@@ -70,6 +71,8 @@ class RangeFunction:
                 if self.rate is not None:
                     return self._extended_rate(windows, arguments.edges, self.rate)
                 windows = anchored_windows(windows, arguments.edges)
+            elif self.rate is not None and windows.start is not None:
+                return starts.extrapolated(windows, windows.start, self.rate.per_second)
             return self.kernel(windows, arguments), windows.at_least(self.samples)
 
 
@@ -304,6 +307,18 @@ def _count(windows: Windows, _: Arguments) -> F64:
     return np.broadcast_to(windows.count, windows.shape).astype(np.float64)
 
 
+def _irate(windows: Windows, _: Arguments) -> F64:
+    if windows.start is None:
+        return newest_pair(windows, True)
+    return starts.newest_rate(windows, windows.start)
+
+
+def _resets(windows: Windows, _: Arguments) -> F64:
+    if windows.start is None:
+        return transitions(windows, True)
+    return starts.count_resets(windows, windows.start)
+
+
 def _rate(counter: bool, per_second: bool) -> RangeFunction:
     return RangeFunction(
         lambda windows, args: extrapolated(windows, counter, per_second, args.old_clamp),
@@ -316,9 +331,9 @@ RANGE_FUNCTIONS = {
     "rate": _rate(True, True),
     "increase": _rate(True, False),
     "delta": _rate(False, False),
-    "irate": RangeFunction(lambda w, _: newest_pair(w, True), 2),
+    "irate": RangeFunction(_irate, 2),
     "idelta": RangeFunction(lambda w, _: newest_pair(w, False), 2),
-    "resets": RangeFunction(lambda w, _: transitions(w, True)),
+    "resets": RangeFunction(_resets),
     "changes": RangeFunction(lambda w, _: transitions(w, False)),
     "deriv": RangeFunction(_deriv, 2),
     "predict_linear": RangeFunction(_predict_linear, 2),

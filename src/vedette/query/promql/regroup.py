@@ -27,8 +27,13 @@ def cut_block(block: RaggedBlock, low: int, high: int) -> RaggedBlock:
     inside = (block.ts >= low) & (block.ts <= high)
     if inside.all():
         return block
-    passed = np.concatenate([[0], np.cumsum(inside)])
-    return _samples(replace(block, offsets=passed[block.offsets]), inside)
+    return samples_of(block, inside)
+
+
+def samples_of(block: RaggedBlock, which: Mask) -> RaggedBlock:
+    """Return ``block`` with the samples bool[N] ``which`` alone."""
+    passed = np.concatenate([[0], np.cumsum(which)])
+    return _samples(replace(block, offsets=passed[block.offsets]), which)
 
 
 def _samples(block: RaggedBlock, which: Mask) -> RaggedBlock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from vedette.model.histograms import Histograms
 from vedette.model.samples import is_absent, is_stale
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import concat
-from vedette.query.promql.regroup import cut_block, regrouped
+from vedette.query.promql.options import NO_STARTS, Starts
+from vedette.query.promql.regroup import cut_block, regrouped, samples_of
 from vedette.query.promql.values import Part
 from vedette.query.promql.windows import Windows, bounds, flat_bounds
 
@@ -63,12 +64,14 @@ class Reach:
         ends: int64[K], right edges in ms, not descending.
         span: length in ms.
         budget: what the query may spend; is told what is about to be read.
+        starts: which start timestamps come with the windows.
     """
 
     ends: I64
     span: int
     closed: bool
     budget: Budget
+    starts: Starts = NO_STARTS
 
 
 def window_parts(found: Found, reach: Reach) -> Iterator[tuple[I64, Windows]]:
@@ -145,10 +148,10 @@ def _chunks(block: Block, reach: Reach) -> Iterator[Block]:
         reach.budget.check()
         some = slice(at, at + wide)
         values = np.ascontiguousarray(block.values[a:b, some])
+        start = None if block.start is None else reach.starts.seen(block.start[a:b, some])
         index = None if block.histograms is None else block.histograms.index[a:b, some]
-        yield Block(
-            block.columns[some], block.ts[a:b], values, None, _through(block.histograms, index)
-        )
+        natives = _through(block.histograms, index)
+        yield Block(block.columns[some], block.ts[a:b], values, start, natives)
 
 
 def _through(histograms: Histograms | None, index: I32 | None) -> Histograms | None:
@@ -176,43 +179,61 @@ def _special(values: F64, histograms: Histograms | None) -> tuple[Mask, I64]:
 
 def _block_windows(block: Block, base: int, reach: Reach) -> Iterator[tuple[I64, Windows]]:
     for chunk in _chunks(block, reach):
-        ts, values, index = chunk.ts, chunk.values, None
-        columns = chunk.columns.astype(np.int64)
-        marks, odd = _special(values, chunk.histograms)
-        if chunk.histograms is not None:
-            index = chunk.histograms.index[:, odd].T[~marks.T]
-        if len(odd) and index is None:
-            ts, values, marks, odd = _without_empty_rows(ts, values, marks, odd)
+        marks, odd = _special(chunk.values, chunk.histograms)
+        if len(odd) and chunk.histograms is None:
+            chunk, marks, odd = _without_empty_rows(chunk, marks, odd)
+        ts, values, start = chunk.ts, chunk.values, chunk.start
         clean = np.ones(values.shape[1], np.bool_)
         clean[odd] = False
         if clean.any() and len(ts):
             lo, hi = bounds(ts, reach.ends, reach.span, reach.closed)
-            dense = values if clean.all() else np.ascontiguousarray(values[:, clean])
-            yield (
-                base + columns[clean],
-                Windows(
-                    ts, dense, lo[:, None], hi[:, None], reach.ends, reach.span, True, reach.budget
-                ),
+            if not clean.all():
+                values = np.ascontiguousarray(values[:, clean])
+                start = None if start is None else start[:, clean]
+            windows = Windows(
+                ts,
+                values,
+                lo[:, None],
+                hi[:, None],
+                reach.ends,
+                reach.span,
+                True,
+                reach.budget,
+                start=start,
             )
+            yield base + chunk.columns[clean].astype(np.int64), windows
         if len(odd):
-            kept = ~marks.T
-            own = np.broadcast_to(ts, kept.shape)[kept]
-            offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
-            flat = values[:, odd].T[kept]
-            natives = _through(chunk.histograms, index)
-            yield from _flat_windows(base + columns[odd], own, flat, natives, offsets, reach)
+            yield from _flat_windows(_flattened(chunk, odd, ~marks), base, reach)
 
 
-def _without_empty_rows(ts: I64, values: F64, marks: Mask, odd: I64) -> tuple[I64, F64, Mask, I64]:
+def _flattened(block: Block, columns: I64, kept: Mask) -> RaggedBlock:
+    """Return ``columns`` of ``block`` behind each other, the samples bool[n, c] ``kept`` alone."""
+    samples = kept.T
+    start, histograms = block.start, block.histograms
+    if histograms is not None:
+        histograms = _through(histograms, histograms.index[:, columns].T[samples])
+    return RaggedBlock(
+        block.columns[columns],
+        np.concatenate([[0], np.cumsum(samples.sum(axis=1))]),
+        np.broadcast_to(block.ts, samples.shape)[samples],
+        block.values[:, columns].T[samples],
+        None if start is None else start[:, columns].T[samples],
+        histograms,
+    )
+
+
+def _without_empty_rows(block: Block, marks: Mask, odd: I64) -> tuple[Block, Mask, I64]:
     """Drop rows that hold no sample at all: a target that was down leaves one such row."""
-    if len(odd) < values.shape[1]:
-        return ts, values, marks, odd
+    if len(odd) < block.values.shape[1]:
+        return block, marks, odd
     some = ~marks.all(axis=1)
     if some.all():
-        return ts, values, marks, odd
+        return block, marks, odd
     marks = marks[some]
     touched = marks.any(axis=0)
-    return ts[some], values[some], marks[:, touched], odd[touched]
+    start = None if block.start is None else block.start[some]
+    left = Block(block.columns, block.ts[some], block.values[some], start, block.histograms)
+    return left, marks[:, touched], odd[touched]
 
 
 def _block_instants(block: Block, base: int, reach: Reach, times: bool) -> Iterator[Part]:
@@ -279,49 +300,52 @@ def _series_chunks(offsets: I64, reach: Reach) -> Iterator[tuple[int, int]]:
 def _ragged_chunks(block: RaggedBlock, reach: Reach) -> Iterator[RaggedBlock]:
     """Yield the block, some series at a time."""
     for a, b in _series_chunks(block.offsets, reach):
-        first, last = int(block.offsets[a]), int(block.offsets[b])
-        if first < last:
-            offsets = block.offsets[a : b + 1] - first
-            some = slice(first, last)
-            index = None if block.histograms is None else block.histograms.index[some]
-            natives = _through(block.histograms, index)
-            columns = block.columns[a:b]
-            yield RaggedBlock(columns, offsets, block.ts[some], block.values[some], None, natives)
+        piece = _series(block, a, b)
+        if len(piece.ts):
+            start = None if piece.start is None else reach.starts.seen(piece.start)
+            yield replace(piece, start=start)
+
+
+def _series(block: RaggedBlock, a: int, b: int) -> RaggedBlock:
+    """Return the series ``a:b`` of ``block``."""
+    first, last = int(block.offsets[a]), int(block.offsets[b])
+    some = slice(first, last)
+    index = None if block.histograms is None else block.histograms.index[some]
+    return RaggedBlock(
+        block.columns[a:b],
+        block.offsets[a : b + 1] - first,
+        block.ts[some],
+        block.values[some],
+        None if block.start is None else block.start[some],
+        _through(block.histograms, index),
+    )
 
 
 def _ragged_windows(block: RaggedBlock, base: int, reach: Reach) -> Iterator[tuple[I64, Windows]]:
     for chunk in _ragged_chunks(block, reach):
-        ts, values, offsets = chunk.ts, chunk.values, chunk.offsets
-        natives = chunk.histograms
-        stale = is_stale(np.ascontiguousarray(values))
-        if stale.any():
-            passed = np.concatenate([[0], np.cumsum(~stale)])
-            ts, values, offsets = ts[~stale], values[~stale], passed[offsets]
-            if natives is not None:
-                natives = natives.at(natives.index[~stale])
-        columns = base + chunk.columns.astype(np.int64)
-        yield from _flat_windows(columns, ts, values, natives, offsets, reach)
+        stale = is_stale(np.ascontiguousarray(chunk.values))
+        yield from _flat_windows(samples_of(chunk, ~stale) if stale.any() else chunk, base, reach)
 
 
-def _flat_windows(
-    columns: I64,
-    ts: I64,
-    values: F64,
-    histograms: Histograms | None,
-    offsets: I64,
-    reach: Reach,
-) -> Iterator[tuple[I64, Windows]]:
-    for a, b in _series_chunks(offsets, reach):
-        first, last = int(offsets[a]), int(offsets[b])
-        if first == last:
+def _flat_windows(block: RaggedBlock, base: int, reach: Reach) -> Iterator[tuple[I64, Windows]]:
+    for a, b in _series_chunks(block.offsets, reach):
+        piece = _series(block, a, b)
+        if not len(piece.ts):
             continue
-        own = ts[first:last]
-        lo, hi = flat_bounds(own, offsets[a : b + 1] - first, reach.ends, reach.span, reach.closed)
-        piece = values[first:last]
-        index = None if histograms is None else histograms.index[first:last]
-        natives = _through(histograms, index)
-        windows = Windows(own, piece, lo, hi, reach.ends, reach.span, False, reach.budget, natives)
-        yield columns[a:b], windows
+        lo, hi = flat_bounds(piece.ts, piece.offsets, reach.ends, reach.span, reach.closed)
+        windows = Windows(
+            piece.ts,
+            piece.values,
+            lo,
+            hi,
+            reach.ends,
+            reach.span,
+            False,
+            reach.budget,
+            piece.histograms,
+            piece.start,
+        )
+        yield base + piece.columns.astype(np.int64), windows
 
 
 def _ragged_instants(block: RaggedBlock, base: int, reach: Reach, times: bool) -> Iterator[Part]:

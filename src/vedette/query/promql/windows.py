@@ -36,6 +36,8 @@ class Windows:
         budget: what the query may spend.
         histograms: samples that are histograms (``index`` int32[N]; always the flat layout), or
             ``None`` where none is.
+        start: start timestamps in ms, int64 of the shape of ``values``, 0 unknown; ``None`` where
+            all are unknown or nobody asked for them.
         first, last: bounds clipped into ``ts``, so that empty windows index something.
     """
 
@@ -48,6 +50,7 @@ class Windows:
     shared: bool
     budget: Budget
     histograms: Histograms | None = None
+    start: I64 | None = None
     first: I64 = field(init=False)
     last: I64 = field(init=False)
 
