@@ -13,7 +13,7 @@ from vedette.web.api.prometheus import PrometheusApi
 from vedette.web.asgi import router
 from vedette.web.auth import ENDPOINTS, Right, find_endpoints
 
-RAW = {"/metrics", "/api/v1/write", "/api/events", "/api/dashboard/ws"}
+RAW = {"/federate", "/metrics", "/api/v1/write", "/api/events", "/api/dashboard/ws"}
 
 
 def _routes(owner: Any) -> Iterator[APIRoute]:

@@ -234,6 +234,7 @@ class Server:
             settings.ingest_keys,
             is_loopback(settings.server.host),
             settings.server.url.startswith("https://"),
+            settings.web.cors_origins,
         )
         metrics = SelfMetrics(
             VERSION,
@@ -270,6 +271,7 @@ class Server:
             ),
             external_url=settings.server.url,
             version=VERSION,
+            lookback_ms=settings.query.lookback_ms,
             stats=self._http,
         )
 

@@ -6,6 +6,7 @@ request → Guard.admit → raw endpoints (query, write, events, metrics, live) 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,11 +15,13 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from vedette.storage.interface import StorageError
 from vedette.web import errors
+from vedette.web.api.federate import Federation
 from vedette.web.api.own import dashboards_router, events_router
 from vedette.web.api.prometheus import PrometheusApi
-from vedette.web.auth import Caller
+from vedette.web.auth import Caller, methods_at
 from vedette.web.errors import ApiError
 from vedette.web.http import (
+    TEXT,
     ASGIApp,
     ClientGoneError,
     Message,
@@ -45,18 +48,34 @@ _POLICY_VIOLATION = 1008
 
 
 class Answer:
-    """A ``send`` that remembers whether the answer has begun."""
+    """A ``send`` that remembers whether the answer has begun.
 
-    __slots__ = ("_send", "begun")
+    ``guest`` is the origin of another site's page that may read the answer, or "".
+    """
 
-    def __init__(self, send: Send) -> None:
+    __slots__ = ("_guest", "_send", "begun")
+
+    def __init__(self, send: Send, guest: str = "") -> None:
         self._send = send
+        self._guest = guest
         self.begun = False
 
     async def __call__(self, message: Message) -> None:
         """Send one message."""
         self.begun = True
+        if self._guest and message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *_shared_with(self._guest)]}
         await self._send(message)
+
+
+def _shared_with(origin: str) -> Iterable[tuple[bytes, bytes]]:
+    return (
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+        (b"access-control-allow-headers", b"Accept, Authorization, Content-Type, Origin"),
+        (b"access-control-expose-headers", b"Date"),
+        (b"vary", b"origin"),
+    )
 
 
 class WebApp:
@@ -66,6 +85,7 @@ class WebApp:
         self._services = services
         self.live = LiveHub(services)
         self._prometheus = PrometheusApi(services)
+        self._federation = Federation(services)
         self._intake_bytes = 0
         self._router: ASGIApp = GZipMiddleware(router(services), 1024, 6)
 
@@ -75,10 +95,15 @@ class WebApp:
             return
         if scope.get("method") == "HEAD":
             scope, send = {**scope, "method": "GET"}, without_body(send)
-        await self._serve(scope, receive, Answer(send))
+        await self._serve(scope, receive, Answer(send, self._services.guard.guest(scope)))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Answer) -> None:
         try:
+            if scope.get("method") == "OPTIONS" and methods_at(scope["path"]):
+                # What a browser asks before it sends a request; it carries no credentials.
+                allowed = ", ".join([*methods_at(scope["path"]), "OPTIONS"]).encode()
+                await respond(send, Response(204, b"", TEXT, ((b"allow", allowed),)))
+                return
             caller = self._services.guard.admit(scope)
             await self._dispatch(scope, receive, send, caller)
         except ClientGoneError:
@@ -104,6 +129,8 @@ class WebApp:
             await self._intake(self._services.remote_write, scope, receive, send, caller)
         elif path == "/api/events" and scope["method"] == "POST":
             await self._intake(self._services.event_intake, scope, receive, send, caller)
+        elif path == "/federate":
+            await self._federation(scope, receive, send)
         elif path == "/metrics":
             body = self._services.metrics()
             await respond(send, Response(200, body, _EXPOSITION))
@@ -136,7 +163,10 @@ class WebApp:
             await receive()
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
             return
-        body = errors.body(error, self._services.clock)
+        if self._prometheus.serves(scope["path"]):
+            body = errors.prometheus_body(error)
+        else:
+            body = errors.body(error, self._services.clock)
         await respond(send, Response(error.status, body, headers=errors.retry_header(error)))
 
 

@@ -61,6 +61,7 @@ ENDPOINTS = (
     _endpoint("GET", "/", Right.READ),
     _endpoint("GET", "/dashboard", Right.READ),
     _endpoint("GET", "/metrics", Right.READ),
+    _endpoint("GET", "/federate", Right.READ),
     _endpoint("GET POST", "/api/v1/query", Right.READ),
     _endpoint("GET POST", "/api/v1/query_range", Right.READ),
     _endpoint("GET POST", "/api/v1/query_exemplars", Right.READ),
@@ -118,6 +119,7 @@ class AccessSettings:
         ingest_keys: from key to application; empty: ingest from loopback needs no key.
         loopback_only: whether the server listens on loopback only; then reads are open.
         secure_cookie: whether browsers reach the server by https only.
+        cors_origins: origins in lower case whose pages may read.
     """
 
     admin_token: str = field(repr=False)
@@ -125,6 +127,7 @@ class AccessSettings:
     ingest_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     loopback_only: bool = True
     secure_cookie: bool = False
+    cors_origins: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,13 @@ class Guard:
         self._keys = {_digest(key): app for key, app in settings.ingest_keys.items()}
         self._admin = _digest(settings.admin_token)
 
+    def guest(self, scope: Scope) -> str:
+        """Return the foreign origin of a request whose page may read the answer, else ""."""
+        if not self._settings.cors_origins:
+            return ""
+        origin = headers_of(scope).get("origin", "")
+        return origin if origin.lower() in self._settings.cors_origins else ""
+
     def admit(self, scope: Scope) -> Caller:
         """Return the caller of a request or WebSocket.
 
@@ -159,17 +169,10 @@ class Guard:
                 401 the endpoint needs a token or key that was not given.
         """
         headers = headers_of(scope)
-        self._check_origin(headers)
-        endpoints = find_endpoints(scope["path"])
-        if not endpoints:
-            raise ApiError(404, "not_found", f"there is nothing at {scope['path']}")
-        method = "WEBSOCKET" if scope["type"] == "websocket" else scope["method"]
-        if method == "HEAD":
-            method = "GET"
-        endpoint = next((e for e in endpoints if method in e.methods), None)
-        if endpoint is None:
-            allowed = ", ".join(sorted(m for e in endpoints for m in e.methods))
-            raise ApiError(405, "method_not_allowed", f"{scope['path']} takes {allowed}")
+        guest = self._check_origin(headers)
+        endpoint = _endpoint_of(scope)
+        if guest and endpoint.right not in (Right.OPEN, Right.READ):
+            raise ApiError(403, "foreign_origin", "pages of other sites may only read")
         client = scope.get("client")
         caller = self._caller(headers, client[0] if client else "")
         if not self._may(caller, endpoint.right):
@@ -191,7 +194,8 @@ class Guard:
         secure = "; Secure" if self._settings.secure_cookie else ""
         return f"{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}"
 
-    def _check_origin(self, headers: Mapping[str, str]) -> None:
+    def _check_origin(self, headers: Mapping[str, str]) -> bool:
+        """Return whether the request comes from a page of another site that is let in."""
         if not self._known_host(headers.get("host", "")):
             raise ApiError(
                 403,
@@ -200,8 +204,16 @@ class Guard:
                 "add the name under server.hosts in vedette.yml",
             )
         origin = headers.get("origin")
-        if origin is not None and not self._own_origin(origin, headers["host"]):
-            raise ApiError(403, "foreign_origin", "requests from other sites are refused")
+        if origin is None or self._own_origin(origin, headers["host"]):
+            return False
+        if origin.lower() in self._settings.cors_origins:
+            return True
+        raise ApiError(
+            403,
+            "foreign_origin",
+            "requests from other sites are refused",
+            "add the origin under web.cors_origins in vedette.yml if its pages shall read",
+        )
 
     def _known_host(self, netloc: str) -> bool:
         name = _host_name(netloc)
@@ -246,6 +258,25 @@ class Guard:
         if right is Right.INGEST:
             return bool(caller.app) or (settings.loopback_only and not settings.ingest_keys)
         return False
+
+
+def methods_at(path: str) -> list[str]:
+    """Return the methods that ``path`` takes, sorted; none when there is nothing."""
+    return sorted({m for e in find_endpoints(path) for m in e.methods} - {"WEBSOCKET"})
+
+
+def _endpoint_of(scope: Scope) -> Endpoint:
+    endpoints = find_endpoints(scope["path"])
+    if not endpoints:
+        raise ApiError(404, "not_found", f"there is nothing at {scope['path']}")
+    method = "WEBSOCKET" if scope["type"] == "websocket" else scope["method"]
+    if method == "HEAD":
+        method = "GET"
+    for endpoint in endpoints:
+        if method in endpoint.methods:
+            return endpoint
+    allowed = ", ".join(methods_at(scope["path"]))
+    raise ApiError(405, "method_not_allowed", f"{scope['path']} takes {allowed}")
 
 
 def _host_name(netloc: str) -> str:

@@ -15,6 +15,8 @@ import orjson
 from vedette.kit.clock import Clock, iso
 from vedette.storage.interface import OverloadedError, StorageError
 
+_PROMETHEUS_KINDS = {404: "not_found", 408: "timeout", 500: "internal", 503: "unavailable"}
+
 
 class ApiError(Exception):
     """A request that cannot be answered as asked."""
@@ -47,6 +49,13 @@ def body(error: ApiError, clock: Clock) -> bytes:
             "timestamp": iso(clock.now_ms()),
         }
     )
+
+
+def prometheus_body(error: ApiError) -> bytes:
+    """Return the JSON of Prometheus' endpoints for ``error``."""
+    text = f"{error.message}; {error.hint}" if error.hint else error.message
+    kind = _PROMETHEUS_KINDS.get(error.status, "bad_data")
+    return orjson.dumps({"status": "error", "errorType": kind, "error": text})
 
 
 def retry_header(error: ApiError) -> tuple[tuple[bytes, bytes], ...]:

@@ -266,4 +266,5 @@ class Services:
     dashboard: Dashboard
     external_url: str
     version: str
+    lookback_ms: int = 300_000
     stats: HttpStats = field(default_factory=HttpStats)

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.web.support import TOKEN, client, fake_services
 from vedette.kit.clock import FakeClock
 from vedette.web.auth import SESSION_MS, AccessSettings, Guard
+from vedette.web.services import Services
 
 
 async def test_reads_on_loopback_are_open() -> None:
@@ -111,3 +112,52 @@ def test_secrets_do_not_show() -> None:
     text = repr(AccessSettings(TOKEN, ingest_keys={"k" * 20: "shop"}))
     assert TOKEN not in text
     assert "kkk" not in text
+
+
+FRIEND = "https://grafana.example"
+
+
+def shared() -> Services:
+    """Return services whose settings let pages of one other site read."""
+    clock = FakeClock()
+    access = AccessSettings(TOKEN, cors_origins=frozenset({FRIEND}))
+    return fake_services(guard=Guard(access, clock))
+
+
+async def test_pages_of_a_named_origin_may_read() -> None:
+    """An origin in the settings gets the CORS headers, on preflights and refusals too."""
+    headers = {"origin": FRIEND}
+    async with client(shared()) as http:
+        answer = await http.get("/api/v1/labels", headers=headers)
+        before = await http.options("/api/v1/query", headers=headers)
+        missing = await http.get("/api/v1/nothing", headers=headers)
+    assert answer.status_code == 200
+    assert before.status_code == 204
+    assert before.headers["allow"] == "GET, POST, OPTIONS"
+    for one in (answer, before, missing):
+        assert one.headers["access-control-allow-origin"] == FRIEND
+        assert one.headers["vary"] == "origin"
+
+
+async def test_pages_of_a_named_origin_may_not_write() -> None:
+    """Ingest stays closed to pages of other sites, and other origins are refused as ever."""
+    async with client(shared()) as http:
+        write = await http.post("/api/v1/write", headers={"origin": FRIEND})
+        other = await http.get("/api/v1/labels", headers={"origin": "https://evil.example"})
+        plain = await http.get("/api/v1/labels")
+    assert write.status_code == 403
+    assert other.status_code == 403
+    assert "access-control-allow-origin" not in other.headers
+    assert "access-control-allow-origin" not in plain.headers
+
+
+async def test_refusals_of_the_prometheus_api_have_its_shape() -> None:
+    """Prometheus' clients find status, errorType and error in a refusal too."""
+    async with client() as http:
+        answer = await http.delete("/api/v1/series")
+    assert answer.status_code == 405
+    assert answer.json() == {
+        "status": "error",
+        "errorType": "bad_data",
+        "error": "/api/v1/series takes GET, POST",
+    }

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import cramjam
-
 from vedette.query.errors import QueryError
 from vedette.query.promql.parser import PromQLSyntaxError
 from vedette.storage.interface import StorageError
@@ -22,6 +20,7 @@ from vedette.web.api.rules import RulesApi
 from vedette.web.api.server import ServerApi
 from vedette.web.api.targets import TargetsApi
 from vedette.web.auth import Caller
+from vedette.web.compression import WORTH_COMPRESSING, accepts_gzip, compressed
 from vedette.web.connection import while_connected
 from vedette.web.errors import ApiError, as_api_error, retry_header
 from vedette.web.http import (
@@ -29,13 +28,11 @@ from vedette.web.http import (
     Response,
     Scope,
     Send,
-    headers_of,
     parameters,
     respond,
 )
 from vedette.web.services import Services
 
-_WORTH_COMPRESSING = 1_024
 _STATUS = {
     "bad_data": 400,
     "execution": 422,
@@ -72,7 +69,7 @@ class PrometheusApi:
         """Answer one request."""
         call = Call(scope["path"], await parameters(scope, receive), caller.who)
         answer = await while_connected(receive, self._answer(call))
-        if len(answer.body) >= _WORTH_COMPRESSING and accepts_gzip(scope):
+        if len(answer.body) >= WORTH_COMPRESSING and accepts_gzip(scope):
             answer = await self._services.queries.aside(lambda: compressed(answer))
         await respond(send, answer)
 
@@ -97,15 +94,3 @@ class PrometheusApi:
         except ApiError as error:
             kind = error.code if error.code in _STATUS else "bad_data"
             return Response(error.status, render.failure(kind, error.message))
-
-
-def accepts_gzip(scope: Scope) -> bool:
-    """Return whether the client takes gzip."""
-    return "gzip" in headers_of(scope).get("accept-encoding", "")
-
-
-def compressed(answer: Response) -> Response:
-    """Return the answer in gzip; quick rather than small, as it travels on the same machine."""
-    body = bytes(cramjam.gzip.compress(answer.body, level=1))
-    extra = ((b"content-encoding", b"gzip"), (b"vary", b"accept-encoding"))
-    return Response(answer.status, body, answer.content_type, (*answer.headers, *extra))
