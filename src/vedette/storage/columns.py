@@ -15,6 +15,7 @@ import numpy as np
 from vedette.model.arrays import F64, I64
 from vedette.model.blocks import Selection
 from vedette.model.events import Event
+from vedette.model.histograms import Histograms
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 
@@ -34,6 +35,7 @@ class ChunkBatch:
         ts: int64[N] milliseconds, strictly ascending within a chunk.
         values: float64[N]; any bit pattern but ``ABSENT``.
         start: int64[N] start timestamps, 0 unknown; ``None`` when all are unknown.
+        histograms: of the samples with the value ``HISTOGRAM`` (``index`` int32[N]), or ``None``.
     """
 
     apps: tuple[str, ...]
@@ -43,6 +45,7 @@ class ChunkBatch:
     ts: I64
     values: F64
     start: I64 | None = None
+    histograms: Histograms | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -22,11 +22,12 @@ import numpy as np
 from vedette.kit.clock import Clock
 from vedette.model.arrays import I32
 from vedette.model.events import Event
-from vedette.model.samples import ABSENT_BITS, NAN_BITS, SampleBatch, bits
+from vedette.model.samples import ABSENT_BITS, HISTOGRAM_BITS, NAN_BITS, SampleBatch, bits
 from vedette.storage.columns import ColumnStore
 from vedette.storage.head.admission import Refusal
 from vedette.storage.head.events import UnflushedEvents
 from vedette.storage.head.head import Head
+from vedette.storage.histogram_rows import through
 from vedette.storage.interface import OverloadedError, StorageError
 from vedette.storage.series_index import MemorySeriesIndex, parse_canonical
 from vedette.storage.spool.chunks import event_parts, sample_parts
@@ -44,6 +45,7 @@ from vedette.storage.spool.tail import SpoolTail
 log = logging.getLogger(__name__)
 
 _ENDLESS = 2**62
+_LOWEST_RESERVED = min(ABSENT_BITS, HISTOGRAM_BITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -494,10 +496,25 @@ def _without_events(records: Iterable[Record], events: list[EventsRecord]) -> It
 
 
 def _plain(batch: SampleBatch) -> SampleBatch:
-    """Return ``batch`` with the one pattern that never comes from outside made an ordinary NaN."""
-    reserved = bits(batch.values) == ABSENT_BITS
-    if not reserved.any():
+    """Return ``batch`` with the patterns that never come from outside made ordinary NaNs.
+
+    ``HISTOGRAM`` stays where there is a histogram, and a histogram where its sample says so.
+    """
+    patterns = bits(batch.values)
+    if patterns.max(initial=0) < _LOWEST_RESERVED and batch.histograms is None:
         return batch
+    marked = patterns == HISTOGRAM_BITS
+    reserved = patterns == ABSENT_BITS
+    histograms = batch.histograms
+    if histograms is None:
+        reserved |= marked
+    else:
+        held = histograms.index >= 0
+        reserved |= marked & ~held
+        if bool((held & ~marked).any()):
+            histograms = through(histograms, np.where(marked, histograms.index, np.int32(-1)))
+    if not reserved.any():
+        return replace(batch, histograms=histograms)
     values = batch.values.copy()
     bits(values)[reserved] = NAN_BITS
-    return replace(batch, values=values)
+    return replace(batch, values=values, histograms=histograms)

@@ -11,6 +11,7 @@ import orjson
 
 from vedette.model.blocks import LabelTable, Selection
 from vedette.model.events import Event
+from vedette.model.histograms import Histograms, HistogramValue, histogram_value, histograms_of
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
 from vedette.storage.columns import ChunkBatch
@@ -18,7 +19,7 @@ from vedette.storage.interface import StorageError
 from vedette.storage.matching import matches
 from vedette.storage.regroup import Runs, offsets_of, regroup
 
-Sample = tuple[float, int]
+Sample = tuple[float, int, HistogramValue | None]
 
 
 class MemoryColumns:
@@ -65,7 +66,7 @@ class MemoryColumns:
                 ts = int(chunks.ts[i])
                 start = int(chunks.start[i]) if chunks.start is not None else 0
                 # Bits, because a float that passes through Python keeps them, but NaN ≠ NaN.
-                points.setdefault(ts, (chunks.values[i], start))
+                points.setdefault(ts, (chunks.values[i], start, _histogram(chunks, i)))
                 self.stored[app, labels, ts] += 1
 
     def insert_events(self, events: Sequence[Event], token: str) -> None:
@@ -164,6 +165,20 @@ def event_member(event: Event, name: str) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
+def _histogram(chunks: ChunkBatch, i: int) -> HistogramValue | None:
+    row = int(chunks.histograms.index[i]) if chunks.histograms is not None else -1
+    return histogram_value(chunks.histograms, row) if chunks.histograms and row >= 0 else None
+
+
+def _histograms(values: list[HistogramValue | None]) -> Histograms | None:
+    held = [value for value in values if value is not None]
+    if not held:
+        return None
+    index = np.full(len(values), -1, np.int32)
+    index[[k for k, value in enumerate(values) if value is not None]] = np.arange(len(held))
+    return histograms_of(held, index)
+
+
 def _selection(metric: str, series: dict[Labels, dict[int, Sample]]) -> Selection:
     rows = sorted(series, key=lambda labels: labels.pairs)
     ordered = [sorted(series[labels].items()) for labels in rows]
@@ -176,6 +191,7 @@ def _selection(metric: str, series: dict[Labels, dict[int, Sample]]) -> Selectio
         np.array([ts for ts, _ in flat], np.int64),
         np.array([sample[0] for _, sample in flat], np.float64),
         start if start.any() else None,
+        _histograms([sample[2] for _, sample in flat]),
     )
     table = LabelTable.of([labels.without(METRIC_NAME) for labels in rows])
     return Selection(metric, table, regroup(runs))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vedette.model.arrays import F64, I32, I64, Mask
 from vedette.model.blocks import AnyBlock, Block, RaggedBlock
+from vedette.model.histograms import Histograms, joined
 from vedette.model.samples import ABSENT, is_absent
+from vedette.storage.histogram_rows import picked, shifted, side_by_side, through
 
 MIN_SHARED = 4
 """Fewer series than this with the same timestamps stay in the ragged block: each block costs the
@@ -23,7 +25,8 @@ class Runs:
     """Samples of S series one after another.
 
     ``series`` int32[S] numbers, each once; ``offsets`` int64[S + 1]; ``ts`` int64[N] strictly
-    ascending within a series; ``values`` float64[N]; ``start`` int64[N] or ``None``.
+    ascending within a series; ``values`` float64[N]; ``start`` int64[N] or ``None``;
+    ``histograms`` with ``index`` int32[N], or ``None``.
     """
 
     series: I32
@@ -31,6 +34,7 @@ class Runs:
     ts: I64
     values: F64
     start: I64 | None = None
+    histograms: Histograms | None = None
 
 
 def spread(offsets: I64, rows: NDArray[np.integer]) -> I64:
@@ -47,7 +51,14 @@ def take_runs(runs: Runs, rows: NDArray[np.integer]) -> Runs:
     at = spread(runs.offsets, rows)
     lengths = runs.offsets[rows + 1] - runs.offsets[rows]
     start = runs.start[at] if runs.start is not None else None
-    return Runs(runs.series[rows], offsets_of(lengths), runs.ts[at], runs.values[at], start)
+    return Runs(
+        runs.series[rows],
+        offsets_of(lengths),
+        runs.ts[at],
+        runs.values[at],
+        start,
+        picked(runs.histograms, at),
+    )
 
 
 def offsets_of(lengths: NDArray[np.integer]) -> I64:
@@ -84,10 +95,15 @@ def regroup(runs: Runs, min_shared: int = MIN_SHARED) -> tuple[AnyBlock, ...]:
         if runs.start is not None and (found := runs.start[at]).any():
             start = np.ascontiguousarray(found.T)
         values = np.ascontiguousarray(runs.values[at].T)
-        blocks.append(Block(runs.series[rows], ts[0].copy(), values, start))
+        histograms = picked(runs.histograms, at.T)
+        blocks.append(Block(runs.series[rows], ts[0].copy(), values, start, histograms))
     if alone:
         rest = take_runs(runs, np.sort(np.concatenate(alone)))
-        blocks.append(RaggedBlock(rest.series, rest.offsets, rest.ts, rest.values, rest.start))
+        blocks.append(
+            RaggedBlock(
+                rest.series, rest.offsets, rest.ts, rest.values, rest.start, rest.histograms
+            )
+        )
     return tuple(blocks)
 
 
@@ -111,13 +127,18 @@ def _equal_hash(runs: Runs, filled: I64, lengths: I64) -> list[I64]:
 def block_runs(block: AnyBlock) -> Runs:
     """Return the samples of ``block`` per series; absent ones are left out."""
     if isinstance(block, RaggedBlock):
-        return Runs(block.columns, block.offsets, block.ts, block.values, block.start)
+        return Runs(
+            block.columns, block.offsets, block.ts, block.values, block.start, block.histograms
+        )
     values = np.ascontiguousarray(block.values.T)
     present = ~is_absent(values)
     offsets = offsets_of(present.sum(axis=1))
     ts = np.broadcast_to(block.ts, values.shape)[present]
     start = block.start.T[present] if block.start is not None else None
-    return Runs(block.columns, offsets, ts, values[present], start)
+    histograms = block.histograms
+    if histograms is not None:
+        histograms = through(histograms, histograms.index.T[present])
+    return Runs(block.columns, offsets, ts, values[present], start, histograms)
 
 
 def join_runs(parts: list[Runs]) -> Runs:
@@ -132,6 +153,7 @@ def join_runs(parts: list[Runs]) -> Runs:
     if any(p.start is not None for p in parts):
         none = [p.start if p.start is not None else np.zeros(len(p.ts), np.int64) for p in parts]
         start = np.concatenate(none)
+    histograms = side_by_side([(p.histograms, len(p.ts)) for p in parts])
     # lexsort is stable: of equal (series, ts) the one of the earlier part comes first.
     order = np.lexsort((ts, series))
     series, ts = series[order], ts[order]
@@ -145,6 +167,7 @@ def join_runs(parts: list[Runs]) -> Runs:
         ts,
         values[order],
         start[order] if start is not None else None,
+        picked(histograms, order),
     )
 
 
@@ -189,19 +212,33 @@ def _join(pieces: list[AnyBlock]) -> tuple[AnyBlock, ...]:
     shape = (len(ts), len(dense[0].columns))
     values = np.full(shape, ABSENT)
     start = np.zeros(shape, np.int64) if any(p.start is not None for p in dense) else None
+    held = [p.histograms for p in dense if p.histograms is not None]
+    index = np.full(shape, -1, np.int32) if held else None
+    base = sum(histograms.rows for histograms in held)
     for piece in reversed(dense):
+        base -= piece.histograms.rows if piece.histograms is not None else 0
         rows = np.searchsorted(ts, piece.ts)
         absent = is_absent(piece.values)
         if not absent.any():
             values[rows] = piece.values
             if start is not None:
                 start[rows] = piece.start if piece.start is not None else 0
+            if index is not None:
+                index[rows] = -1 if piece.histograms is None else _moved(piece.histograms, base)
             continue
         at = np.nonzero(~absent)
         values[rows[at[0]], at[1]] = piece.values[at]
         if start is not None:
             start[rows[at[0]], at[1]] = piece.start[at] if piece.start is not None else 0
-    return (Block(dense[0].columns, ts, values, start),)
+        if index is not None:
+            own = piece.histograms
+            index[rows[at[0]], at[1]] = -1 if own is None else _moved(own, base)[at]
+    histograms = through(joined(held, index), index) if index is not None else None
+    return (Block(dense[0].columns, ts, values, start, histograms),)
+
+
+def _moved(histograms: Histograms, base: int) -> I32:
+    return shifted(histograms.index, base)
 
 
 def take_columns(block: AnyBlock, numbers: I32) -> AnyBlock:
@@ -212,17 +249,20 @@ def take_columns(block: AnyBlock, numbers: I32) -> AnyBlock:
     rows = order[np.searchsorted(block.columns, numbers, sorter=order)]
     if isinstance(block, RaggedBlock):
         runs = take_runs(block_runs(block), rows)
-        return RaggedBlock(runs.series, runs.offsets, runs.ts, runs.values, runs.start)
+        return RaggedBlock(
+            runs.series, runs.offsets, runs.ts, runs.values, runs.start, runs.histograms
+        )
     start = block.start[:, rows] if block.start is not None else None
-    return Block(numbers, block.ts, block.values[:, rows], start)
+    histograms = block.histograms
+    if histograms is not None:
+        histograms = through(histograms, histograms.index[:, rows])
+    return Block(numbers, block.ts, block.values[:, rows], start, histograms)
 
 
 def renumber(block: AnyBlock, numbers: I32) -> AnyBlock:
     """Return ``block`` with column k of the old numbering called ``numbers[k]``."""
     columns: I32 = numbers[block.columns]
-    if isinstance(block, RaggedBlock):
-        return RaggedBlock(columns, block.offsets, block.ts, block.values, block.start)
-    return Block(columns, block.ts, block.values, block.start)
+    return replace(block, columns=columns)
 
 
 def crop(block: AnyBlock, start: int, end: int) -> AnyBlock | None:
@@ -232,7 +272,8 @@ def crop(block: AnyBlock, start: int, end: int) -> AnyBlock | None:
         if lo == hi:
             return None
         begin = block.start[lo:hi] if block.start is not None else None
-        return Block(block.columns, block.ts[lo:hi], block.values[lo:hi], begin)
+        histograms = picked(block.histograms, slice(lo, hi))
+        return Block(block.columns, block.ts[lo:hi], block.values[lo:hi], begin, histograms)
     inside: Mask = (block.ts >= start) & (block.ts <= end)
     if inside.all():
         return block
@@ -243,4 +284,5 @@ def crop(block: AnyBlock, start: int, end: int) -> AnyBlock | None:
         return None
     begin = block.start[inside] if block.start is not None else None
     columns, offsets = block.columns[keep], offsets_of(lengths[keep])
-    return RaggedBlock(columns, offsets, block.ts[inside], block.values[inside], begin)
+    histograms = picked(block.histograms, inside)
+    return RaggedBlock(columns, offsets, block.ts[inside], block.values[inside], begin, histograms)

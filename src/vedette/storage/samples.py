@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import heapq
-import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from vedette.model.blocks import Selection
 from vedette.model.events import Event
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
+from vedette.storage.byte_lru import ByteLru, block_bytes
 from vedette.storage.columns import ColumnStore
 from vedette.storage.head.events import UnflushedEvents
 from vedette.storage.head.head import Head
@@ -143,7 +143,6 @@ class _Entry:
     position: int
     end: int
     selections: tuple[Selection, ...]
-    nbytes: int
 
 
 class SelectionCache:
@@ -155,10 +154,7 @@ class SelectionCache:
     def __init__(self, columns: ColumnStore, flushed: FlushedRanges, budget: int) -> None:
         self._columns = columns
         self._flushed = flushed
-        self._budget = budget
-        self._lock = threading.Lock()
-        self._nbytes = 0
-        self._entries: OrderedDict[tuple[tuple[Matcher, ...], int, int], _Entry] = OrderedDict()
+        self._entries = ByteLru[tuple[tuple[Matcher, ...], int, int], _Entry](budget)
         self.hits = 0
         self.misses = 0
 
@@ -169,40 +165,22 @@ class SelectionCache:
             # An hour for five minutes would be a bad bargain.
             first, last = start - start % 300_000, end - end % 300_000 + 299_999
         key = (tuple(matchers), first, last)
-        with self._lock:
-            entry = self._entries.get(key)
-            if entry is not None and self._flushed.unchanged(entry.position, entry.end):
-                self._entries.move_to_end(key)
-                self.hits += 1
-                return entry.selections
+        entry = self._entries.get(key, lambda e: self._flushed.unchanged(e.position, e.end))
+        if entry is not None:
+            self.hits += 1
+            return entry.selections
         self.misses += 1
         position = self._flushed.position
         selections = self._columns.select(matchers, first, last)
         nbytes = 256 + sum(_selection_bytes(selection) for selection in selections)
-        self._put(key, _Entry(position, last, selections, nbytes))
+        self._entries.put(key, _Entry(position, last, selections), nbytes)
         return selections
-
-    def _put(self, key: tuple[tuple[Matcher, ...], int, int], entry: _Entry) -> None:
-        with self._lock:
-            old = self._entries.pop(key, None)
-            self._nbytes -= old.nbytes if old else 0
-            if entry.nbytes > self._budget:
-                return
-            self._entries[key] = entry
-            self._nbytes += entry.nbytes
-            while self._nbytes > self._budget:
-                _, oldest = self._entries.popitem(last=False)
-                self._nbytes -= oldest.nbytes
 
 
 def _selection_bytes(selection: Selection) -> int:
-    arrays = [selection.labels.codes]
-    size = sum(array.nbytes for array in arrays)
+    size = selection.labels.codes.nbytes
     size += sum(60 + len(value) for values in selection.labels.values for value in values)
-    for block in selection.blocks:
-        size += block.ts.nbytes + block.values.nbytes + block.columns.nbytes
-        size += block.start.nbytes if block.start is not None else 0
-    return size
+    return size + sum(map(block_bytes, selection.blocks))
 
 
 def merge_selections(new: Selection, old: Selection) -> Selection:

@@ -15,7 +15,7 @@ from vedette.model.blocks import Selection
 from vedette.model.events import Event
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
-from vedette.storage.chdb import events
+from vedette.storage.chdb import events, histograms
 from vedette.storage.chdb.catalog import Catalog, Registration, StoredSeries
 from vedette.storage.chdb.decode import Vectors, blocks, stored_rows
 from vedette.storage.chdb.encode import (
@@ -40,7 +40,7 @@ from vedette.storage.interface import StorageError
 # A selection of more series of a metric reads the whole metric instead of naming each.
 _MAX_NAMED = 2000
 _I64 = np.iinfo(np.int64)
-_PARTITIONED = ("samples", "series", "events")
+_PARTITIONED = ("samples", "histograms", "exemplars", "series", "events")
 
 
 def open_in_child(path: Path, *, sessions: int = 3, timeout: float = 20.0) -> ChdbColumns:
@@ -98,6 +98,8 @@ class ChdbColumns:
         rows = split(chunks)
         with self._inserting:
             self._catalog.register(_registrations(chunks, rows))
+            # First, so that no query finds a histogram's sample without its buckets.
+            self._insert_histograms(chunks, token)
             for day, chosen, data in sample_blocks(chunks, rows):
                 row = int(chosen[0])
                 first = int(chunks.ts[rows.offsets[row]])
@@ -107,9 +109,19 @@ class ChdbColumns:
                     SAMPLE_COLUMNS,
                     data,
                     f"{token}/{day}",
-                    partial(self._has_sample, chunks, chunk, first),
+                    partial(self._has_sample, "samples", chunks, chunk, first),
                 )
             self._widen_bounds(int(chunks.ts.min()), int(chunks.ts.max()))
+
+    def _insert_histograms(self, chunks: ChunkBatch, token: str) -> None:
+        for day, chunk, ts, data in histograms.histogram_blocks(chunks):
+            self._insert_once(
+                "histograms",
+                histograms.HISTOGRAM_COLUMNS,
+                data,
+                f"{token}/h/{day}",
+                partial(self._has_sample, "histograms", chunks, chunk, ts),
+            )
 
     def insert_events(self, events_: Sequence[Event], token: str) -> None:
         """Insert; see ``ColumnStore``. Each day that the events touch is one atomic insert."""
@@ -150,10 +162,11 @@ class ChdbColumns:
         )
         return int(numbers(found["value"])[0]) if found else 0
 
-    def _has_sample(self, chunks: ChunkBatch, chunk: int, ts: int) -> bool:
+    def _has_sample(self, table: str, chunks: ChunkBatch, chunk: int, ts: int) -> bool:
         found = self._run.rows(
-            "SELECT count() AS n FROM samples WHERE app = {app:String} AND metric = {metric:String}"
-            " AND id = unhex({id:String}) AND bucket = {bucket:Int64} AND has(ts, {ts:Int64})",
+            f"SELECT count() AS n FROM {table} WHERE app = {{app:String}}"  # noqa: S608 # fixed
+            " AND metric = {metric:String} AND id = unhex({id:String})"
+            " AND bucket = {bucket:Int64} AND has(ts, {ts:Int64})",
             {
                 "app": chunks.apps[chunk],
                 "metric": chunks.labels[chunk].metric,
@@ -242,6 +255,14 @@ class ChdbColumns:
             found = np.searchsorted(vectors.keys, keys)
         rows = stored_rows(columns, _numbered(series, columns["id"]), found)
         parts = blocks(rows, vectors, start, end)
+        if histograms.may_hold(columns["raw"]):
+            named = self._run.rows(
+                f"SELECT {histograms.READ_COLUMNS} FROM histograms"  # noqa: S608 # fixed texts
+                f" WHERE {where}",
+                parameters,
+            )
+            held = histograms.StoredHistograms.of(named, partial(_numbered, series))
+            parts = tuple(held.beside(block) for block in parts)
         return Selection(series.metric, series.table, parts) if parts else None
 
     def _vectors(self, where: str, parameters: Mapping[str, str | int]) -> Vectors | None:
@@ -319,7 +340,8 @@ class ChdbColumns:
         found = self._run.rows(
             "SELECT DISTINCT table, toInt64OrZero(partition) AS day FROM system.parts"
             " WHERE active AND database = currentDatabase() AND day < {oldest:Int64}"
-            " AND table IN ('samples', 'series', 'events') ORDER BY table, day",
+            " AND table IN ('samples', 'histograms', 'exemplars', 'series', 'events')"
+            " ORDER BY table, day",
             {"oldest": oldest},
         )
         if not found:

@@ -19,6 +19,7 @@ from vedette.storage.interface import StorageError
 _SCALARS: dict[str, np.dtype[Any]] = {
     "Int8": np.dtype("<i1"),
     "UInt8": np.dtype("<u1"),
+    "Int16": np.dtype("<i2"),
     "Int32": np.dtype("<i4"),
     "UInt32": np.dtype("<u4"),
     "Int64": np.dtype("<i8"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 
 from vedette.model.arrays import F64, I32, I64, Mask
-from vedette.model.samples import SampleBatch, bits
+from vedette.model.histograms import Histograms
+from vedette.model.samples import SampleBatch
+from vedette.storage.histogram_rows import equal_samples, picked, side_by_side
 from vedette.storage.regroup import Runs, offsets_of
 
 
@@ -25,26 +27,54 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """Samples sorted by (ref, ts), each pair once: int32[n], int64[n], float64[n], int64[n]."""
+    """Samples sorted by (ref, ts), each pair once: int32[n], int64[n], float64[n], int64[n].
+
+    ``histograms`` has ``index`` int32[n].
+    """
 
     refs: I32
     ts: I64
     values: F64
     start: I64 | None
+    histograms: Histograms | None = None
 
     def take(self, keep: Mask | I64) -> Sorted:
         """Return the samples that ``keep`` names."""
         start = self.start[keep] if self.start is not None else None
-        return Sorted(self.refs[keep], self.ts[keep], self.values[keep], start)
+        histograms = picked(self.histograms, keep)
+        return Sorted(self.refs[keep], self.ts[keep], self.values[keep], start, histograms)
+
+
+def both_samples(first: Sorted, second: Sorted) -> Sorted:
+    """Return the samples of ``first`` and then those of ``second``."""
+    start = None
+    if first.start is not None or second.start is not None:
+        known = [
+            s.start if s.start is not None else np.zeros(len(s.ts), np.int64)
+            for s in (first, second)
+        ]
+        start = np.concatenate(known)
+    return Sorted(
+        np.concatenate([first.refs, second.refs]),
+        np.concatenate([first.ts, second.ts]),
+        np.concatenate([first.values, second.values]),
+        start,
+        side_by_side([(s.histograms, len(s.ts)) for s in (first, second)]),
+    )
 
 
 def narrowed(batch: SampleBatch, keep: Mask) -> SampleBatch:
-    """Return ``batch`` with the samples of bool[n] ``keep`` only."""
+    """Return ``batch`` with the samples of bool[n] ``keep`` only, and all exemplars."""
     if keep.all():
         return batch
     start = batch.start[keep] if batch.start is not None else None
-    return SampleBatch(
-        batch.app, batch.refs[keep], batch.ts[keep], batch.values[keep], batch.target, start
+    return replace(
+        batch,
+        refs=batch.refs[keep],
+        ts=batch.ts[keep],
+        values=batch.values[keep],
+        start=start,
+        histograms=picked(batch.histograms, keep),
     )
 
 
@@ -52,13 +82,14 @@ def sort_samples(batch: SampleBatch) -> tuple[Sorted, dict[Refusal, int]]:
     """Sort by series and time; of equal (series, timestamp) the first sample stays."""
     order = np.lexsort((batch.ts, batch.refs))
     start = batch.start[order] if batch.start is not None else None
-    found = Sorted(batch.refs[order], batch.ts[order], batch.values[order], start)
+    histograms = picked(batch.histograms, order)
+    found = Sorted(batch.refs[order], batch.ts[order], batch.values[order], start, histograms)
     again = np.zeros(len(order), bool)
     again[1:] = (found.refs[1:] == found.refs[:-1]) & (found.ts[1:] == found.ts[:-1])
     if not again.any():
         return found, {}
     first = np.maximum.accumulate(np.where(again, 0, np.arange(len(order))))
-    equal = bits(found.values) == bits(found.values)[first]
+    equal = equal_samples(found.values, histograms, found.values[first], picked(histograms, first))
     refused = {
         Refusal.DUPLICATE: int((again & equal).sum()),
         Refusal.CONFLICT: int((again & ~equal).sum()),
@@ -89,7 +120,9 @@ def late_samples(late: Sorted, row: I64, held: Runs) -> tuple[Mask, dict[Refusal
     at = np.where(same, mine, 0)
     if len(owner):
         same &= (owner[at] == row) & (held.ts[at] == late.ts)
-        equal = same & (bits(held.values)[at] == bits(late.values))
+        equal = same & equal_samples(
+            held.values[at], picked(held.histograms, at), late.values, late.histograms
+        )
     else:
         same = np.zeros(len(row), bool)
         equal = same
@@ -109,4 +142,5 @@ def as_runs(samples: Sorted, row: I64, rows: int) -> Runs:
         samples.ts,
         samples.values,
         samples.start,
+        samples.histograms,
     )

@@ -12,7 +12,9 @@ import numpy as np
 
 from vedette.model.arrays import F64, I32, I64
 from vedette.model.blocks import Block
+from vedette.model.histograms import Histograms
 from vedette.model.samples import ABSENT, is_absent
+from vedette.storage.histogram_rows import HistogramArena, collected, named_rows, through
 
 _FIRST_ROWS = 32
 _SLACK = 8  # growth leaves one eighth (of columns) or a quarter (of rows) free
@@ -22,7 +24,8 @@ _SLACK = 8  # growth leaves one eighth (of columns) or a quarter (of rows) free
 class TargetView:
     """What a group held at one moment.
 
-    ``ts`` int64[n]; ``values`` float64[n, S]; ``start`` int64[n, S] or ``None``; ``refs`` int32[S].
+    ``ts`` int64[n]; ``values`` float64[n, S]; ``start`` int64[n, S] or ``None``; ``refs`` int32[S];
+    ``histograms`` with ``index`` int32[n, S], or ``None``.
     Within one ``epoch`` columns only join at the end.
     """
 
@@ -31,6 +34,7 @@ class TargetView:
     values: F64
     start: I64 | None
     epoch: int
+    histograms: Histograms | None = None
 
 
 class TargetGroup:
@@ -45,6 +49,8 @@ class TargetGroup:
         self._sequence = np.zeros(_FIRST_ROWS, np.int64)
         self._values = np.zeros((_FIRST_ROWS, 0))
         self._start: I64 | None = None
+        self._rows: I32 | None = None
+        self._arena: HistogramArena | None = None
         self._first = 0
         self._count = 0
         self._epoch = 0
@@ -56,7 +62,9 @@ class TargetGroup:
     def nbytes(self) -> int:
         """Memory that the arrays take, free rows and columns included."""
         start = self._start.nbytes if self._start is not None else 0
-        return self._values.nbytes + start + self._ts.nbytes + self._sequence.nbytes
+        rows = self._rows.nbytes if self._rows is not None else 0
+        arena = self._arena.nbytes if self._arena is not None else 0
+        return self._values.nbytes + start + rows + arena + self._ts.nbytes + self._sequence.nbytes
 
     @property
     def view(self) -> TargetView:
@@ -68,7 +76,15 @@ class TargetGroup:
         """The timestamp of the last row; −1 when there is none."""
         return int(self._ts[self._count - 1]) if self._count > self._first else -1
 
-    def append(self, refs: I32, ts: int, values: F64, start: I64 | None, sequence: int) -> None:
+    def append(
+        self,
+        refs: I32,
+        ts: int,
+        values: F64,
+        start: I64 | None,
+        sequence: int,
+        histograms: Histograms | None = None,
+    ) -> None:
         """Append one row at ``ts``, which is later than every row before.
 
         Args:
@@ -77,6 +93,7 @@ class TargetGroup:
             values: float64[n].
             start: int64[n] or ``None``.
             sequence: ingest sequence of the batch.
+            histograms: with ``index`` int32[n], or ``None``.
         """
         columns = self._columns(refs)
         if self._count == len(self._ts):
@@ -90,10 +107,28 @@ class TargetGroup:
         if self._start is not None:
             self._start[k] = 0
             self._start[k][columns] = 0 if start is None else start
+        self._append_histograms(k, columns, histograms)
         self._ts[k] = ts
         self._sequence[k] = sequence
         self._count = k + 1
         self._publish()
+
+    def _append_histograms(
+        self, k: int, columns: I64 | slice, histograms: Histograms | None
+    ) -> None:
+        if histograms is not None and self._rows is None:
+            self._rows = np.full(self._values.shape, -1, np.int32)
+        if self._rows is None:
+            return
+        self._rows[k] = -1
+        if histograms is None:
+            return
+        if self._arena is None:
+            new = named_rows(histograms)
+            self._arena = HistogramArena(new)
+            self._rows[k][columns] = new.index
+        else:
+            self._rows[k][columns] = self._arena.append(histograms)
 
     def _columns(self, refs: I32) -> I64 | slice:
         if len(refs) == len(self._last_refs) and (refs == self._last_refs).all():
@@ -122,20 +157,26 @@ class TargetGroup:
         held = slice(self._first, self._count)
         self._ts = _grown(self._ts[held], rows)
         self._sequence = _grown(self._sequence[held], rows)
-        old, start = self._values[held], self._start
+        old, start, rows_ = self._values[held], self._start, self._rows
         self._values = np.empty((rows, width))
         self._values[:live, : old.shape[1]] = old
         self._values[:live, old.shape[1] :] = ABSENT
         if start is not None:
             self._start = np.zeros((rows, width), np.int64)
             self._start[:live, : old.shape[1]] = start[held]
+        if rows_ is not None:
+            self._rows = np.full((rows, width), -1, np.int32)
+            self._rows[:live, : old.shape[1]] = rows_[held]
         self._first, self._count = 0, live
 
     def _publish(self) -> None:
         held, width = slice(self._first, self._count), len(self._refs)
         start = self._start[held, :width] if self._start is not None else None
+        histograms = None
+        if self._rows is not None and self._arena is not None:
+            histograms = self._arena.seen_through(self._rows[held, :width])
         self._view = TargetView(
-            self._refs, self._ts[held], self._values[held, :width], start, self._epoch
+            self._refs, self._ts[held], self._values[held, :width], start, self._epoch, histograms
         )
 
     def oldest(self) -> int | None:
@@ -162,7 +203,17 @@ class TargetGroup:
         if self._first * 4 >= len(self._ts):
             self._drop_ended()
             self._resize(self._values.shape[1])
+            self._collect()
         self._publish()
+
+    def _collect(self) -> None:
+        """Give up the histograms of rows that are gone."""
+        if self._rows is None or self._arena is None:
+            return
+        # No view shows this matrix yet: it was made just now.
+        self._arena = collected(self._arena, self._rows)
+        if not self._arena.rows:
+            self._rows = self._arena = None
 
     def _drop_ended(self) -> None:
         """Give up the columns of series without a sample left, when they are many."""
@@ -178,6 +229,8 @@ class TargetGroup:
         self._values = self._values[:, alive]
         if self._start is not None:
             self._start = self._start[:, alive]
+        if self._rows is not None:
+            self._rows = self._rows[:, alive]
         self.generation += 1
         self._epoch += 1
 
@@ -207,4 +260,7 @@ def target_block(
     # A run of columns is a view of the matrix; others are copied.
     pick = slice(first, last + 1) if last - first + 1 == len(columns) else columns
     begin = view.start[lo:hi, pick] if view.start is not None else None
-    return Block(numbers, view.ts[lo:hi], view.values[lo:hi, pick], begin)
+    histograms = view.histograms
+    if histograms is not None:
+        histograms = through(histograms, histograms.index[lo:hi, pick])
+    return Block(numbers, view.ts[lo:hi], view.values[lo:hi, pick], begin, histograms)

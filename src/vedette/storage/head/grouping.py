@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
 
 from vedette.model.arrays import I32
 from vedette.model.blocks import AnyBlock
+from vedette.storage.byte_lru import ByteLru, block_bytes
 from vedette.storage.head.ragged import RaggedPool
 from vedette.storage.regroup import crop, regroup, renumber
 from vedette.storage.series_index import MemorySeriesIndex
@@ -23,17 +22,13 @@ class _Entry:
     version: int
     since: int
     blocks: tuple[AnyBlock, ...]
-    nbytes: int
 
 
 class GroupingCache:
     """Least recently used blocks, valid until a sample of their metric comes in."""
 
     def __init__(self, budget: int) -> None:
-        self._budget = budget
-        self._entries: OrderedDict[tuple[bytes, int], _Entry] = OrderedDict()
-        self._nbytes = 0
-        self._lock = threading.Lock()
+        self._entries = ByteLru[tuple[bytes, int], _Entry](budget)
         self._clock = 0
         self._versions = np.zeros(256, np.int64)
 
@@ -48,9 +43,7 @@ class GroupingCache:
 
     def clear(self) -> None:
         """Forget everything."""
-        with self._lock:
-            self._entries.clear()
-            self._nbytes = 0
+        self._entries.clear()
 
     def blocks(
         self, pool: RaggedPool, index: MemorySeriesIndex, refs: I32, start: int, end: int
@@ -64,34 +57,14 @@ class GroupingCache:
         key = refs.tobytes(), (end - start).bit_length()
         # The version is read before the samples: one that comes in between costs a repetition.
         version = int(self._versions[metric]) if metric < len(self._versions) else 0
-        entry = self._get(key, version, start)
+        entry = self._entries.get(key, lambda e: e.version == version and e.since <= start)
         if entry is None:
             since = start - start % max(_ALIGN_MS, (end - start) // 4)
             blocks = _grouped(pool, refs, since)
-            entry = _Entry(version, since, blocks, sum(map(_nbytes, blocks)))
-            self._put(key, entry)
+            entry = _Entry(version, since, blocks)
+            self._entries.put(key, entry, sum(map(block_bytes, blocks)))
         found = (crop(block, start, end) for block in entry.blocks)
         return [block for block in found if block is not None]
-
-    def _get(self, key: tuple[bytes, int], version: int, start: int) -> _Entry | None:
-        with self._lock:
-            entry = self._entries.get(key)
-            if entry is None or entry.version != version or entry.since > start:
-                return None
-            self._entries.move_to_end(key)
-            return entry
-
-    def _put(self, key: tuple[bytes, int], entry: _Entry) -> None:
-        with self._lock:
-            old = self._entries.pop(key, None)
-            self._nbytes -= old.nbytes if old else 0
-            if entry.nbytes > self._budget:
-                return
-            self._entries[key] = entry
-            self._nbytes += entry.nbytes
-            while self._nbytes > self._budget:
-                _, oldest = self._entries.popitem(last=False)
-                self._nbytes -= oldest.nbytes
 
 
 def _grouped(pool: RaggedPool, refs: I32, since: int) -> tuple[AnyBlock, ...]:
@@ -102,8 +75,3 @@ def _grouped(pool: RaggedPool, refs: I32, since: int) -> tuple[AnyBlock, ...]:
         numbers = np.arange(first, first + len(part), dtype=np.int32)
         blocks += [renumber(block, numbers) for block in regroup(pool.gather(part, since))]
     return tuple(blocks)
-
-
-def _nbytes(block: AnyBlock) -> int:
-    start = block.start.nbytes if block.start is not None else 0
-    return block.ts.nbytes + block.values.nbytes + start + block.columns.nbytes

@@ -21,6 +21,7 @@ from vedette.storage.head.admission import (
     Refusal,
     Sorted,
     as_runs,
+    both_samples,
     late_samples,
     narrowed,
     sort_samples,
@@ -160,7 +161,7 @@ class Head:
             if not len(batch):
                 return batch
         generation = group.generation
-        group.append(batch.refs, ts, batch.values, batch.start, sequence)
+        group.append(batch.refs, ts, batch.values, batch.start, sequence, batch.histograms)
         if group.generation != generation:
             self._layout += 1
             self._scraped[batch.refs] = True
@@ -174,7 +175,9 @@ class Head:
         once, metrics = self._known(refs)
         newest = self._newest[refs]
         if once and bool((batch.ts > newest).all()):
-            self._pool.append_single(refs, batch.ts, batch.values, batch.start, sequence)
+            self._pool.append_single(
+                refs, batch.ts, batch.values, batch.start, sequence, batch.histograms
+            )
             self._newest[refs] = batch.ts
             if newest.min() == _NEVER:
                 self._oldest[refs] = np.minimum(self._oldest[refs], batch.ts)
@@ -186,21 +189,14 @@ class Head:
         new = samples.take(~late)
         filled = self._fill_gaps(samples.take(late), sequence) if late.any() else None
         if len(new.refs):
-            self._pool.append(new.refs, new.ts, new.values, new.start, sequence)
+            self._pool.append(new.refs, new.ts, new.values, new.start, sequence, new.histograms)
             edge = new.refs[1:] != new.refs[:-1]
             first = np.flatnonzero(np.append(True, edge))
             last = np.flatnonzero(np.append(edge, True))
             self._note(new.refs[first], new.ts[first], new.ts[last])
         if filled is None or not len(filled.refs):
             return _batch(batch, new)
-        start = _either_start(new, filled)
-        both = Sorted(
-            np.concatenate([new.refs, filled.refs]),
-            np.concatenate([new.ts, filled.ts]),
-            np.concatenate([new.values, filled.values]),
-            start,
-        )
-        return _batch(batch, both)
+        return _batch(batch, both_samples(new, filled))
 
     def _known(self, refs: I32) -> tuple[bool, I32]:
         """Return whether each ref comes once, and the numbers of their metrics.
@@ -475,10 +471,13 @@ def _compact(series: MetricSeries, blocks: tuple[AnyBlock, ...]) -> Selection:
 
 
 def _batch(batch: SampleBatch, samples: Sorted) -> SampleBatch:
-    return SampleBatch(batch.app, samples.refs, samples.ts, samples.values, "", samples.start)
-
-
-def _either_start(first: Sorted, second: Sorted) -> I64 | None:
-    if first.start is None or second.start is None:
-        return None
-    return np.concatenate([first.start, second.start])
+    return SampleBatch(
+        batch.app,
+        samples.refs,
+        samples.ts,
+        samples.values,
+        "",
+        samples.start,
+        samples.histograms,
+        batch.exemplars,
+    )

@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.model.arrays import F64, I32, I64, Mask
+from vedette.model.histograms import Histograms
+from vedette.storage.histogram_rows import HistogramArena, collected, named_rows, through
 from vedette.storage.regroup import Runs, offsets_of
 
 PAGE = 32
 _NONE = -1
 _STRIDE = 1024
+_SLACK = 4096
 
-_Number = TypeVar("_Number", np.int64, np.float64)
+_Number = TypeVar("_Number", np.int32, np.int64, np.float64)
 
 
 class RaggedPool:
@@ -35,6 +38,9 @@ class RaggedPool:
         self._ts = np.empty((self._capacity, PAGE), np.int64)
         self._values = np.empty((self._capacity, PAGE))
         self._start: I64 | None = None
+        self._rows: I32 | None = None
+        self._arena: HistogramArena | None = None
+        self._collect_at = _SLACK
         self._fill = np.zeros(self._capacity, np.int64)
         self._previous = np.full(self._capacity, _NONE, np.int32)
         self._sequence = np.zeros(self._capacity, np.int64)
@@ -46,7 +52,9 @@ class RaggedPool:
     def nbytes(self) -> int:
         """Memory of the pages in use."""
         width = 16 if self._start is None else 24
-        return (self._used - len(self._free)) * PAGE * width
+        width += 4 if self._rows is not None else 0
+        arena = self._arena.nbytes if self._arena is not None else 0
+        return (self._used - len(self._free)) * PAGE * width + arena
 
     def reserve_refs(self, count: int) -> None:
         """Make room for refs below ``count``."""
@@ -61,11 +69,20 @@ class RaggedPool:
         held: Mask = known & (last[np.where(known, refs, 0)] != _NONE)
         return held
 
-    def append(self, refs: I32, ts: I64, values: F64, start: I64 | None, sequence: int) -> None:
+    def append(
+        self,
+        refs: I32,
+        ts: I64,
+        values: F64,
+        start: I64 | None,
+        sequence: int,
+        histograms: Histograms | None = None,
+    ) -> None:
         """Append samples, each newer than all of its series, of series in any order.
 
         Samples of one series stand together and ascend. ``refs`` int32[n], ``ts`` int64[n],
-        ``values`` float64[n], ``start`` int64[n] or ``None``; ``sequence`` of the batch.
+        ``values`` float64[n], ``start`` int64[n] or ``None``; ``sequence`` of the batch;
+        ``histograms`` with ``index`` int32[n], or ``None``.
         """
         if not len(refs):
             return
@@ -75,20 +92,32 @@ class RaggedPool:
                 pages, slots = self._places_single(refs)
             else:
                 pages, slots = self._places(refs, first)
-            self._put(pages, slots, ts, values, start)
+            self._put(pages, slots, ts, values, start, histograms)
             self._sequence[pages] = sequence
 
     def append_single(
-        self, refs: I32, ts: I64, values: F64, start: I64 | None, sequence: int
+        self,
+        refs: I32,
+        ts: I64,
+        values: F64,
+        start: I64 | None,
+        sequence: int,
+        histograms: Histograms | None = None,
     ) -> None:
         """Append one sample to each of ``refs``, which are all different, as :meth:`append`."""
         with self._lock:
             pages, slots = self._places_single(refs)
-            self._put(pages, slots, ts, values, start)
+            self._put(pages, slots, ts, values, start, histograms)
             self._sequence[pages] = sequence
 
     def _put(
-        self, pages: NDArray[np.integer], slots: I64, ts: I64, values: F64, start: I64 | None
+        self,
+        pages: NDArray[np.integer],
+        slots: I64,
+        ts: I64,
+        values: F64,
+        start: I64 | None,
+        histograms: Histograms | None,
     ) -> None:
         # One index is faster than two.
         at = pages * np.int64(PAGE) + slots
@@ -98,8 +127,31 @@ class RaggedPool:
             self._start = np.zeros(self._ts.shape, np.int64)
         if self._start is not None:
             self._start.reshape(-1)[at] = 0 if start is None else start
+        if histograms is not None and self._rows is None:
+            self._rows = np.full(self._ts.shape, -1, np.int32)
+        if self._rows is not None:
+            self._rows.reshape(-1)[at] = -1 if histograms is None else self._kept(histograms)
         # Of samples in one page the last assignment wins: it is the highest slot.
         self._fill[pages] = slots + 1
+
+    def _kept(self, histograms: Histograms) -> I32:
+        """Take histograms into the arena and return the rows that they have there."""
+        if self._arena is not None:
+            return self._arena.append(histograms)
+        new = named_rows(histograms)
+        self._arena = HistogramArena(new)
+        return new.index
+
+    def _collect(self) -> None:
+        """Give up histograms that no sample names, once they may be the larger part."""
+        if self._rows is None or self._arena is None or self._arena.rows < self._collect_at:
+            return
+        used = self._rows[: self._used]
+        valid = np.arange(PAGE) < self._fill[: self._used, None]
+        self._arena = collected(self._arena, used, valid)
+        self._collect_at = 2 * self._arena.rows + _SLACK
+        if not self._arena.rows:
+            self._rows = self._arena = None
 
     def _places_single(self, refs: I32) -> tuple[NDArray[np.integer], I64]:
         """Return page and slot of one new sample for each ref."""
@@ -157,6 +209,8 @@ class RaggedPool:
         self._values = np.concatenate([self._values, np.empty((more, PAGE))])
         if self._start is not None:
             self._start = np.concatenate([self._start, np.zeros((more, PAGE), np.int64)])
+        if self._rows is not None:
+            self._rows = np.concatenate([self._rows, np.full((more, PAGE), -1, np.int32)])
         self._fill = np.concatenate([self._fill, np.zeros(more, np.int64)])
         self._previous = np.concatenate([self._previous, np.full(more, _NONE, np.int32)])
         self._sequence = np.concatenate([self._sequence, np.zeros(more, np.int64)])
@@ -179,7 +233,11 @@ class RaggedPool:
         values = self._used_slots(self._values, pages, fill)
         begin = self._used_slots(self._start, pages, fill) if self._start is not None else None
         numbers = np.arange(len(refs), dtype=np.int32)
-        return Runs(numbers, offsets_of(lengths), ts, values, begin)
+        histograms = None
+        if self._rows is not None and self._arena is not None:
+            index = self._used_slots(self._rows, pages, fill)
+            histograms = through(self._arena.seen_through(index), index)
+        return Runs(numbers, offsets_of(lengths), ts, values, begin, histograms)
 
     @staticmethod
     def _used_slots(array: NDArray[_Number], pages: I32, fill: I64) -> NDArray[_Number]:
@@ -230,7 +288,8 @@ class RaggedPool:
             self._last[refs[has]] = self._previous[pages[oldest[has]]]
             self._release(pages)
             series = refs[np.repeat(merged.series, np.diff(merged.offsets))]
-            self.append(series, merged.ts, merged.values, merged.start, sequence)
+            self.append(series, merged.ts, merged.values, merged.start, sequence, merged.histograms)
+            self._collect()
 
     def _release(self, pages: NDArray[np.integer]) -> None:
         self._fill[pages] = 0
@@ -274,3 +333,4 @@ class RaggedPool:
             ended[ended] = gone[last[ended]]
             last[ended] = _NONE
             self._release(pages)
+            self._collect()

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from vedette.model.arrays import F64, I64
 from vedette.model.events import Event
+from vedette.model.histograms import Histograms
 from vedette.model.labels import Labels, series_id
 from vedette.model.samples import SampleBatch
 from vedette.storage.columns import ChunkBatch
+from vedette.storage.histogram_rows import picked, side_by_side
 from vedette.storage.series_index import parse_canonical
 from vedette.storage.spool.frames import EventsRecord, Record, SamplesRecord, SeriesRecord
 
@@ -58,16 +60,17 @@ def sample_parts(records: Iterable[Record]) -> Iterator[ChunkBatch]:
     offsets = samples.offsets
     for first, last in _split(offsets):
         span = slice(int(offsets[first]), int(offsets[last]))
-        picked = [divmod(row, len(labels)) for row in rows[first:last].tolist()]
-        known = [_identity(labels[k]) for _, k in picked]
+        found = [divmod(row, len(labels)) for row in rows[first:last].tolist()]
+        known = [_identity(labels[k]) for _, k in found]
         yield ChunkBatch(
-            tuple(apps[a] for a, _ in picked),
+            tuple(apps[a] for a, _ in found),
             tuple(own for own, _ in known),
             b"".join(identity for _, identity in known),
             offsets[first : last + 1] - offsets[first],
             samples.ts[span],
             samples.values[span],
             samples.start[span] if samples.start is not None else None,
+            picked(samples.histograms, span),
         )
 
 
@@ -78,6 +81,7 @@ class _Gathered:
         self.apps: list[str] = []
         self.lengths: list[int] = []
         self.starts: list[I64 | None] = []
+        self.histograms: list[Histograms | None] = []
         self.refs = np.empty(_FIRST_ROOM, np.int32)
         self.ts = np.empty(_FIRST_ROOM, np.int64)
         self.values = np.empty(_FIRST_ROOM)
@@ -97,6 +101,7 @@ class _Gathered:
         self.apps.append(batch.app)
         self.lengths.append(len(batch))
         self.starts.append(batch.start)
+        self.histograms.append(batch.histograms)
 
 
 def _larger(array: NDArray[_Number], room: int) -> NDArray[_Number]:
@@ -126,12 +131,16 @@ def _identity(canonical: bytes) -> tuple[Labels, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class _Sorted:
-    """Samples of R chunks one after another: int64[R + 1], then int64[N], float64[N], int64[N]."""
+    """Samples of R chunks one after another: int64[R + 1], then int64[N], float64[N], int64[N].
+
+    ``histograms`` has ``index`` int32[N].
+    """
 
     offsets: I64
     ts: I64
     values: F64
     start: I64 | None
+    histograms: Histograms | None
 
 
 def _keyed(gathered: _Gathered, known: list[int], apps: list[str]) -> tuple[I64, _Sorted]:
@@ -160,6 +169,7 @@ def _keyed(gathered: _Gathered, known: list[int], apps: list[str]) -> tuple[I64,
         ts,
         gathered.values[: gathered.count][order],
         start[order] if start is not None else None,
+        picked(side_by_side(list(zip(gathered.histograms, gathered.lengths, strict=True))), order),
     )
 
 

@@ -7,7 +7,8 @@ Frame: marker ``FRM\\x1e``, payload length u32, CRC-32 of type and payload u32, 
 payload. The marker lets a reader find the next frame behind a damaged one.
 
 Types: 1 series (count u32, refs i32[n], lengths u32[n], canonical labels one after another),
-2 samples, 3 events; see the encoders. A segment defines every series that it uses.
+2 samples, 3 events, 4 samples with histograms or exemplars; see the encoders. A segment defines
+every series that it uses. A Vedette that does not know a type leaves its frames as damage.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import numpy as np
 from vedette.model.arrays import I32, I64
 from vedette.model.events import Event
 from vedette.model.samples import SampleBatch
+from vedette.storage.spool.reader import Reader
+from vedette.storage.spool.rich import decode_rich, encode_rich
 
 MAGIC = b"VDSPOOL1"
 _HEADER = struct.Struct("<8s16sQQqI4x")
@@ -31,7 +34,7 @@ _SAMPLES = struct.Struct("<QIHHBBxx")
 _EVENTS = struct.Struct("<QI")
 HEADER_SIZE = _HEADER.size
 
-_SERIES_TYPE, _SAMPLES_TYPE, _EVENTS_TYPE = 1, 2, 3
+_SERIES_TYPE, _SAMPLES_TYPE, _EVENTS_TYPE, _RICH_TYPE = 1, 2, 3, 4
 _SEARCHED = 1 << 16
 _TS_ONE, _TS_DELTA, _TS_PLAIN = 0, 1, 2
 
@@ -116,10 +119,10 @@ def encode_samples(sequence: int, batch: SampleBatch) -> bytes:
     Payload: sequence u64, count u32, lengths of application and target u16, form of the
     timestamps u8 (0: one i64 for all, 1: i64 and u32 offsets, 2: i64[n]), whether start
     timestamps follow u8, 2 bytes 0, application, target, refs i32[n], values f64[n], timestamps,
-    start i64[n].
+    start i64[n]. In a frame of type 4 the histograms and exemplars follow, see ``rich``.
     """
     app, target = batch.app.encode(), batch.target.encode()
-    low, high = int(batch.ts.min()), int(batch.ts.max())
+    low, high = (int(batch.ts.min()), int(batch.ts.max())) if len(batch) else (0, 0)
     if low == high:
         form, times = _TS_ONE, struct.pack("<q", low)
     elif high - low < 2**32:
@@ -130,7 +133,9 @@ def encode_samples(sequence: int, batch: SampleBatch) -> bytes:
     head = _SAMPLES.pack(sequence, len(batch), len(app), len(target), form, batch.start is not None)
     start = batch.start.tobytes() if batch.start is not None else b""
     parts = [head, app, target, batch.refs.tobytes(), batch.values.tobytes(), times, start]
-    return _frame(_SAMPLES_TYPE, b"".join(parts))
+    if batch.histograms is None and not batch.exemplars:
+        return _frame(_SAMPLES_TYPE, b"".join(parts))
+    return _frame(_RICH_TYPE, b"".join([*parts, *encode_rich(batch)]))
 
 
 def encode_events(sequence: int, events: Sequence[Event]) -> bytes:
@@ -147,35 +152,26 @@ def encode_events(sequence: int, events: Sequence[Event]) -> bytes:
     return _frame(_EVENTS_TYPE, b"".join([head, ts.tobytes(), lengths.tobytes(), body]))
 
 
-class _Reader:
-    """Takes arrays and texts off a payload, one after another."""
-
-    def __init__(self, payload: memoryview, at: int) -> None:
-        self._payload = payload
-        self._at = at
-
-    def array(self, dtype: str, count: int) -> np.ndarray[tuple[int], np.dtype[np.generic]]:
-        found = np.frombuffer(self._payload, dtype, count, self._at)
-        self._at += found.nbytes
-        return found
-
-    def bytes(self, length: int) -> bytes:
-        found = self._payload[self._at : self._at + length]
-        self._at += length
-        return bytes(found)
-
-
 def _decode_series(payload: memoryview) -> SeriesRecord:
     (count,) = struct.unpack_from("<I", payload)
-    reader = _Reader(payload, 4)
+    reader = Reader(payload, 4)
     refs = reader.array("<i4", count).astype(np.int32)
     lengths = reader.array("<u4", count).tolist()
     return SeriesRecord(refs, tuple(reader.bytes(n) for n in lengths))
 
 
 def _decode_samples(payload: memoryview) -> SamplesRecord:
+    return _samples(payload)[0]
+
+
+def _decode_rich(payload: memoryview) -> SamplesRecord:
+    record, reader = _samples(payload)
+    return SamplesRecord(record.sequence, decode_rich(reader, record.batch))
+
+
+def _samples(payload: memoryview) -> tuple[SamplesRecord, Reader]:
     sequence, count, apps, targets, form, has_start = _SAMPLES.unpack_from(payload)
-    reader = _Reader(payload, _SAMPLES.size)
+    reader = Reader(payload, _SAMPLES.size)
     app, target = reader.bytes(apps).decode(), reader.bytes(targets).decode()
     # Views of the file's content: a segment is large, and is read once.
     refs = reader.array("<i4", count).astype(np.int32, copy=False)
@@ -189,12 +185,12 @@ def _decode_samples(payload: memoryview) -> SamplesRecord:
         if form == _TS_DELTA:
             ts += reader.array("<u4", count).astype(np.int64)
     start = reader.array("<i8", count).astype(np.int64) if has_start else None
-    return SamplesRecord(sequence, SampleBatch(app, refs, ts, values, target, start))
+    return SamplesRecord(sequence, SampleBatch(app, refs, ts, values, target, start)), reader
 
 
 def _decode_events(payload: memoryview) -> EventsRecord:
     sequence, count = _EVENTS.unpack_from(payload)
-    reader = _Reader(payload, _EVENTS.size)
+    reader = Reader(payload, _EVENTS.size)
     ts = reader.array("<i8", count).tolist()
     lengths = reader.array("<u4", 4 * count).tolist()
     events = []
@@ -208,6 +204,7 @@ _DECODERS: dict[int, Callable[[memoryview], Record]] = {
     _SERIES_TYPE: _decode_series,
     _SAMPLES_TYPE: _decode_samples,
     _EVENTS_TYPE: _decode_events,
+    _RICH_TYPE: _decode_rich,
 }
 
 

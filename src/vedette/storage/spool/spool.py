@@ -286,7 +286,7 @@ class Spool:
         self.stats.syncs += 1
         self._sequence = active.last_sequence = batches[-1].sequence
         for batch in batches:
-            if batch.samples is not None:
+            if batch.samples is not None and len(batch.samples):
                 active.newest = max(active.newest, int(batch.samples.ts.max()))
 
     def _encode(self, batches: Sequence[Write], number: int) -> bytes:
@@ -294,8 +294,9 @@ class Spool:
         frames = []
         if sampled:
             refs = sampled[0].refs
-            if len(sampled) > 1:
-                refs = np.concatenate([samples.refs for samples in sampled])
+            shown = [e.series for samples in sampled for e in samples.exemplars]
+            if len(sampled) > 1 or shown:
+                refs = np.concatenate([*(s.refs for s in sampled), np.array(shown, np.int32)])
             highest = int(refs.max())
             if highest >= len(self._defined):
                 more = np.zeros(highest + 1, np.int64)
@@ -505,5 +506,5 @@ def belonging(records: Sequence[Record], limit: int | None) -> tuple[Record, ...
 
 def newest_timestamp(records: Sequence[Record]) -> int:
     """Return the newest timestamp (ms) of the samples in ``records``, or ``NEVER``."""
-    stamps = [int(r.batch.ts.max()) for r in records if isinstance(r, SamplesRecord)]
-    return max(stamps, default=NEVER)
+    batches = [r.batch for r in records if isinstance(r, SamplesRecord)]
+    return max((int(batch.ts.max()) for batch in batches if len(batch)), default=NEVER)

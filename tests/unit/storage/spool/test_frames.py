@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.storage.rich import batch_samples, drawn, sample_batch
 from vedette.model.events import Event
-from vedette.model.samples import STALE_BITS, SampleBatch, bits
+from vedette.model.labels import Labels
+from vedette.model.samples import STALE_BITS, Exemplar, SampleBatch, bits
 from vedette.storage.spool.frames import (
     EventsRecord,
     Header,
@@ -44,9 +48,29 @@ def _batches(draw: st.DrawFn) -> SampleBatch:
     )
 
 
+_exemplars = st.lists(
+    st.builds(
+        Exemplar,
+        st.integers(0, 2**31 - 1),
+        _i64,
+        st.floats(allow_nan=False),
+        st.dictionaries(_text.map(lambda t: f"l{t}"), _text.map(lambda t: f"v{t}")).map(Labels.of),
+    ),
+    max_size=3,
+).map(tuple)
+
+
+@st.composite
+def _rich_batches(draw: st.DrawFn) -> SampleBatch:
+    """Batches with histograms and exemplars; without any sample too."""
+    samples = draw(st.lists(drawn, max_size=5))
+    batch = sample_batch(range(len(samples)), [7] * len(samples), samples, draw(_text))
+    return replace(batch, exemplars=draw(_exemplars))
+
+
 _event = st.builds(Event, _text, _text, _text, _i64, st.binary(max_size=20))
 _encoded = st.one_of(
-    st.tuples(st.integers(0, 2**60), _batches()),
+    st.tuples(st.integers(0, 2**60), _batches() | _rich_batches()),
     st.tuples(st.integers(0, 2**60), st.lists(_event, min_size=1, max_size=4).map(tuple)),
 )
 
@@ -68,6 +92,8 @@ def _same(record: Record, sequence: int, body: SampleBatch | tuple[Event, ...]) 
         return False
     if got.start is not None and body.start is not None:
         arrays.append((got.start, body.start))
+    if (got.exemplars, batch_samples(got)) != (body.exemplars, batch_samples(body)):
+        return False
     texts = (got.app, got.target, record.sequence) == (body.app, body.target, sequence)
     return texts and all(np.array_equal(a, b) for a, b in arrays)
 
