@@ -42,4 +42,4 @@ def test_own_cases(path: Path, layout: str) -> None:
 def test_published_cases(name: str) -> None:
     """As many of the published cases pass as ever did."""
     outcome = run_file(peer_data("promqltest", name))
-    assert outcome.passed >= PUBLISHED[name], "\n".join(outcome.failures)
+    assert outcome.passed >= PUBLISHED[name], "\n".join(map(str, outcome.failures))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from tests.promqltest.script import Clear, Eval, Expectation, Load, read
+from tests.promqltest.pinned import pinned
+from tests.promqltest.script import Clear, Eval, Expectation, Load, ScriptError, read
 from vedette.model.arrays import F64, I64
 from vedette.model.labels import Labels
 from vedette.model.results import (
@@ -22,13 +24,14 @@ from vedette.model.results import (
 )
 from vedette.model.samples import is_absent
 from vedette.query.errors import QueryError
+from vedette.query.promql.ast import Expr
 from vedette.query.promql.engine import Engine, EngineOptions
 from vedette.query.promql.notation import Point
-from vedette.query.promql.parser import PromQLSyntaxError
+from vedette.query.promql.parser import PromQLSyntaxError, parse
 from vedette.query.promql.remarks import describe
 from vedette.query.source import MemorySamples
 
-_OF_THE_QUERY = re.compile(r"\b(step|range|start|end)\s*\(\)|\bsort(_desc|_by_label\w*)?\s*\(")
+_OF_THE_QUERY = re.compile(r"(start|end|range|step)\(\)", re.IGNORECASE)
 
 _TOLERANCE = 1e-6
 _SMALLEST = 2.2250738585072014e-308
@@ -38,12 +41,24 @@ class MismatchError(Exception):
     """What came out is not what was expected."""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A case that did not pass; ``line`` is 0 where the whole file cannot be read."""
+
+    line: int
+    query: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.line}: {self.query}: {self.reason}"
+
+
 @dataclass
 class Outcome:
     """Result of a file: how many cases passed, and what was wrong with the others."""
 
     passed: int = 0
-    failures: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
     @property
     def failed(self) -> int:
@@ -51,77 +66,124 @@ class Outcome:
         return len(self.failures)
 
 
+OPTIONS = EngineOptions(
+    delayed_name_removal=True,
+    experimental_functions=True,
+    extended_selectors=True,
+    fill_modifiers=True,
+    start_timestamps=True,
+    signed_starts=True,
+    default_step_ms=60_000,
+)
+"""As Prometheus' own suite is run."""
+
+
 def run_file(path: Path, layout: str = "shared") -> Outcome:
-    """Run all cases of ``path``; each ``eval`` is one."""
+    """Run all cases of ``path``; each ``eval`` is one.
+
+    A file with an unknown command fails as a whole.
+    """
     outcome = Outcome()
+    try:
+        commands = read(path)
+    except ScriptError as error:
+        outcome.failures.append(Failure(0, "", str(error)))
+        return outcome
     samples = MemorySamples(layout=layout)
-    for command in read(path):
+    for command in commands:
         if isinstance(command, Clear):
             samples = MemorySamples(layout=layout)
         elif isinstance(command, Load):
             _load(samples, command)
         else:
-            _judge(samples, command, path, outcome)
+            _judge(samples, command, outcome)
     return outcome
 
 
-def _judge(samples: MemorySamples, case: Eval, path: Path, outcome: Outcome) -> None:
-    engine = Engine(
-        samples,
-        EngineOptions(
-            delayed_name_removal=True,
-            experimental_functions=True,
-            extended_selectors=True,
-            fill_modifiers=True,
-            start_timestamps=True,
-        ),
-    )
+def _judge(samples: MemorySamples, case: Eval, outcome: Outcome) -> None:
+    engine = Engine(samples, OPTIONS)
     try:
         if case.broken:
             raise MismatchError(case.broken)
         _run(engine, case)
     except MismatchError as mismatch:
-        outcome.failures.append(f"{path.name}:{case.line}: {case.query}: {mismatch}")
+        outcome.failures.append(Failure(case.line, case.query, str(mismatch)))
     else:
         outcome.passed += 1
 
 
 def _load(samples: MemorySamples, load: Load) -> None:
-    for labels, points in load.series:
+    for labels, points, offsets in load.series:
         # Native histograms are left out: the engine cannot evaluate them yet.
-        kept = [(k * load.step, p) for k, p in enumerate(points) if isinstance(p, float)]
-        ts = np.array([t for t, _ in kept], np.int64)
-        samples.add(labels, ts, np.array([v for _, v in kept], np.float64))
+        kept = [k for k, p in enumerate(points) if isinstance(p, float)]
+        ts = np.array([k * load.step for k in kept], np.int64)
+        values = np.array([points[k] for k in kept], np.float64)
+        samples.add(labels, ts, values, _starts(ts, [offsets[k] for k in kept] if offsets else []))
+
+
+def _starts(ts: I64, offsets: list[int | None]) -> I64 | None:
+    if not offsets:
+        return None
+    pairs = zip(ts.tolist(), offsets, strict=True)
+    return np.array([0 if offset is None else t + offset for t, offset in pairs], np.int64)
 
 
 def _run(engine: Engine, case: Eval) -> None:
+    if not case.instant:
+        result = _evaluated(case, lambda: engine.range(case.query, case.start, case.end, case.step))
+        if result is not None:
+            _compare(case, result)
+        return
+    _run_instant(engine, case, case.query, case.start)
+    try:
+        expr = parse(case.query)
+    except PromQLSyntaxError:
+        return
+    for fixed, ts in pinned(expr, case.start):
+        try:
+            _run_instant(engine, case, fixed, ts)
+        except MismatchError as mismatch:
+            raise MismatchError(f"pinned, at {ts} ms: {mismatch}") from mismatch
+
+
+def _run_instant(engine: Engine, case: Eval, query: str | Expr, ts: int) -> None:
+    result = _evaluated(case, lambda: engine.instant(query, ts))
+    if result is None:
+        return
+    _compare(case, result)
+    if case.samples is None and not _OF_THE_QUERY.search(case.query):
+        _compare_in_range(engine, case, result, (query, ts))
+
+
+def _evaluated(case: Eval, evaluate: Callable[[], QueryResult]) -> QueryResult | None:
+    """Return the result, ``None`` where the case expects the failure that came."""
     failures = case.expects("fail")
     try:
-        if case.instant:
-            result: QueryResult = engine.instant(case.query, case.start)
-        else:
-            result = engine.range(case.query, case.start, case.end, case.step)
+        result = evaluate()
     except (QueryError, PromQLSyntaxError) as error:
         if not failures:
             raise MismatchError(f"failed: {error}") from error
         if not all(_matches(e, str(error)) for e in failures):
             raise MismatchError(f"failed differently: {error}") from error
-        return
+        return None
     if failures:
         raise MismatchError("should have failed")
-    _compare(case, result)
-    if case.instant and not case.ordered and not _OF_THE_QUERY.search(case.query):
-        _compare_in_range(engine, case, result)
+    return result
 
 
-def _compare_in_range(engine: Engine, case: Eval, result: QueryResult) -> None:
+def _compare_in_range(
+    engine: Engine, case: Eval, result: QueryResult, asked: tuple[str | Expr, int]
+) -> None:
     """An instant query must give what a range query gives at that step."""
     if isinstance(result, StringResult | SamplesResult):
         return
+    query, ts = asked
     try:
-        ranged = engine.range(case.query, case.start - 60_000, case.start + 60_000, 60_000)
+        ranged = engine.range(query, ts - 60_000, ts + 60_000, 60_000)
     except QueryError as error:
         raise MismatchError(f"failed as a range query: {error}") from error
+    if case.ordered:
+        return
     at = ranged.ts[1:2]
     if isinstance(ranged, ScalarResult):
         _compare(case, ScalarResult(at, ranged.values[1:2]), annotations=False)
@@ -213,8 +275,6 @@ def _compare_points(case: Eval, found: list[tuple[Labels, list[Point]]]) -> None
         raise MismatchError(f"wrong order: {[str(labels) for labels, _ in found]}")
     left = dict(found)
     for labels, points in case.series:
-        if all(p is None for p in points) and labels not in left:
-            continue
         if labels not in left:
             raise MismatchError(f"{labels} is missing; got {[str(x) for x, _ in found]}")
         got = left.pop(labels)

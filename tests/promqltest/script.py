@@ -7,7 +7,6 @@ block of lines that belong to a command.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,16 +24,24 @@ _EXPECT = re.compile(r"expect\s+(?P<what>\w+)(?:\s+(?P<how>msg|regex):\s*(?P<tex
 _EXPECT_RANGE = re.compile(r"expect\s+range\s+vector\s+from\s+(\S+)\s+to\s+(\S+)\s+step\s+(\S+)")
 
 
+_EXPECTATIONS = frozenset(("fail", "warn", "info", "no_warn", "no_info", "ordered"))
+
+
 class ScriptError(ValueError):
     """A line that is not in the format."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """``load``: series with a point every ``step`` ms from 0."""
+    """``load``: series with a point every ``step`` ms from 0.
+
+    The third of each is the start timestamps of the points, relative to each in ms (``None``:
+    unknown), or empty. ``nhcb``: classic histograms become ones with custom buckets as well.
+    """
 
     step: int
-    series: list[tuple[Labels, list[Point]]]
+    series: list[tuple[Labels, list[Point], list[int | None]]]
+    nhcb: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,35 +84,98 @@ class Eval:
 Command = Load | Clear | Eval
 
 
-def read(path: Path) -> Iterator[Command]:
-    """Yield the commands of a file."""
+def read(path: Path) -> list[Command]:
+    """Return the commands of a file.
+
+    Raises:
+        ScriptError: a command is unknown, or a ``load`` cannot be read; then none counts.
+    """
     lines = [
         "" if line.lstrip().startswith("#") else line.strip()
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
+    commands: list[Command] = []
     at = 0
     while at < len(lines):
         head, first = lines[at], at + 1
         at += 1
         if not head:
             continue
-        if head == "clear":
-            yield Clear()
-            continue
         body = []
-        while at < len(lines) and lines[at] and not _starts_command(lines[at]):
-            body.append(lines[at])
-            at += 1
-        if head.startswith("load"):
-            yield Load(parse_duration(head.split()[1]), [series_line(line) for line in body])
-        elif head.startswith("eval"):
-            yield _eval(first, head, body)
-        else:
-            raise ScriptError(f"{path}:{first}: not a command: {head}")
+        if head.lower() != "clear":
+            while at < len(lines) and lines[at] and not _starts_command(lines[at]):
+                body.append(lines[at])
+                at += 1
+        try:
+            commands.append(_command(first, head, body))
+        except ValueError as error:
+            raise ScriptError(f"{path.name}:{first}: {error}") from error
+    return commands
+
+
+def _command(line: int, head: str, body: list[str]) -> Command:
+    word, _, rest = head.partition(" ")
+    match word.lower():
+        case "clear":
+            return Clear()
+        case "load" | "load_with_nhcb":
+            return Load(parse_duration(rest.strip()), _loaded(body), word.lower() != "load")
+        case "eval" | "eval_fail" | "eval_warn" | "eval_info" | "eval_ordered":
+            return _eval(line, head, body)
+    raise ScriptError(f"not a command: {head}")
+
+
+def _loaded(body: list[str]) -> list[tuple[Labels, list[Point], list[int | None]]]:
+    out: list[tuple[Labels, list[Point], list[int | None]]] = []
+    pending: tuple[Labels, list[int | None]] | None = None
+    for line in body:
+        series, _, offsets = line.partition("@st")
+        if offsets[:1] in (" ", "\t") and " " not in series.strip():
+            if pending is not None:
+                raise ScriptError("an @st line has no sample line after it")
+            pending = (series_line(series + " _")[0], start_offsets(offsets))
+            continue
+        labels, points = series_line(line)
+        if pending is not None and pending[0] != labels:
+            raise ScriptError(f"an @st line for {pending[0]} stands before the samples of {labels}")
+        if pending is not None and len(pending[1]) != len(points):
+            raise ScriptError(f"{len(pending[1])} start timestamps for {len(points)} samples")
+        out.append((labels, points, pending[1] if pending else []))
+        pending = None
+    if pending is not None:
+        raise ScriptError("an @st line has no sample line after it")
+    return out
+
+
+_DURATION = r"[+-]?\d+(?:ms|[smhdwy])?"
+_START = re.compile(rf"(?P<first>{_DURATION})(?P<step>[+-]{_DURATION[5:]})?(?:x(?P<times>\d+))?")
+
+
+def start_offsets(text: str) -> list[int | None]:
+    """Expand ``-1m -30s+10sx3 _ _x2``: times before (or after) samples, in ms."""
+    out: list[int | None] = []
+    for word in text.split():
+        if re.fullmatch(r"_(x\d+)?", word):
+            out += [None] * int(word[2:] or 1)
+            continue
+        match = _START.fullmatch(word)
+        if match is None or (match["step"] and match["times"] is None):
+            raise ScriptError(f"not a start timestamp: {word}")
+        first, stride = _signed(match["first"]), _signed(match["step"] or "0")
+        out += [first + k * stride for k in range(int(match["times"] or 0) + 1)]
+    return out
+
+
+def _signed(text: str) -> int:
+    size = parse_duration(text.lstrip("+-"))
+    return -size if text.startswith("-") else size
 
 
 def _starts_command(line: str) -> bool:
-    return line == "clear" or re.match(r"(load(_with_nhcb)?|eval(_\w+)?)\s", line) is not None
+    first = line.split()[0].lower()
+    return (
+        line.lower() == "clear" or re.fullmatch(r"load(_with_nhcb)?|eval(_\w+)?", first) is not None
+    )
 
 
 def _eval(line: int, head: str, body: list[str]) -> Eval:
@@ -158,7 +228,7 @@ def _expect_line(case: Eval, line: str) -> None:
         case.string = getattr(literal, "value", "")
         return
     match = _EXPECT.fullmatch(line)
-    if match is None:
+    if match is None or match["what"] not in _EXPECTATIONS:
         raise ScriptError(f"not an expectation: {line}")
     if match["what"] == "ordered":
         case.ordered = True
