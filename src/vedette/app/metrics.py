@@ -139,6 +139,12 @@ class SelfMetrics(Collector):
             (),
             {(): self._queries.log_dropped},
         )
+        yield counter(
+            "vedette_queries_light",
+            "Instant queries that were answered on the event loop, without a slot.",
+            (),
+            {(): stats.light},
+        )
         yield gauge("vedette_queries_running", "Queries under way.", (), {(): stats.running})
         yield gauge("vedette_queries_waiting", "Queries in the queue.", (), {(): stats.waiting})
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from vedette.app.light import RecentSeries, is_light
 from vedette.app.querylog import QueryLog, QueryRecord
 from vedette.kit.clock import Clock
 from vedette.model.results import QueryResult
@@ -48,6 +49,7 @@ class QueryStats:
     instant: int = 0
     range: int = 0
     lookups: int = 0
+    light: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     running: int = 0
     waiting: int = 0
@@ -84,7 +86,8 @@ class _Ticket:
 class QueryPool:
     """Runs PromQL and look-ups on threads; numpy and the engine's pipe release the lock.
 
-    ``name`` is of the pool's own threads.
+    ``name`` is of the pool's own threads. Where ``recent`` is given, instant queries that it shows
+    to be light are answered at once, on the event loop: a thread would cost more than they do.
     """
 
     def __init__(
@@ -96,7 +99,9 @@ class QueryPool:
         *,
         name: str = "query",
         log: QueryLog | None = None,
+        recent: RecentSeries | None = None,
     ) -> None:
+        self._recent = recent
         self._engine = engine
         self._samples = samples
         self._clock = clock
@@ -134,8 +139,11 @@ class QueryPool:
         self.stats.instant += 1
         engine, ticket, used = self._engine_for(lookback), self._ticket(timeout), usage or Usage()
         record = QueryRecord(query, ts, ts, 0, who)
+        light = self._recent is not None and is_light(
+            query, ts, engine.options.lookback_ms, self._recent
+        )
         return await self._logged(
-            record, ticket, used, lambda: engine.instant(query, ts, ticket.check, used)
+            record, ticket, used, lambda: engine.instant(query, ts, ticket.check, used), light
         )
 
     async def range(
@@ -186,11 +194,16 @@ class QueryPool:
             self._log.close()
 
     async def _logged(
-        self, record: QueryRecord, ticket: _Ticket, usage: Usage, call: Callable[[], T]
+        self,
+        record: QueryRecord,
+        ticket: _Ticket,
+        usage: Usage,
+        call: Callable[[], T],
+        light: bool = False,
     ) -> T:
         error = ""
         try:
-            return await self._run(ticket, usage, call)
+            return await self._run(ticket, usage, call, light)
         except (QueryError, PromQLSyntaxError, StorageError) as problem:
             error = str(problem)
             raise
@@ -203,9 +216,13 @@ class QueryPool:
                 took = self._clock.monotonic() - ticket.began
                 self._log.write(record, usage, took, self._clock.now_ms(), error)
 
-    async def _run(self, ticket: _Ticket, usage: Usage, call: Callable[[], T]) -> T:
+    async def _run(
+        self, ticket: _Ticket, usage: Usage, call: Callable[[], T], light: bool = False
+    ) -> T:
         self._tickets.add(ticket)
         try:
+            if light and not self._closed:
+                return self._at_once(ticket, usage, call)
             await self._slot(ticket)
             usage.queue_seconds = self._clock.monotonic() - ticket.began
             return await self._on_thread(ticket, usage, call)
@@ -270,6 +287,13 @@ class QueryPool:
                 waiter.set_result(None)
                 return
         self.stats.running -= 1
+
+    def _at_once(self, ticket: _Ticket, usage: Usage, call: Callable[[], T]) -> T:
+        self.stats.light += 1
+        try:
+            return call()
+        finally:
+            usage.eval_seconds = self._clock.monotonic() - ticket.began
 
     async def _on_thread(self, ticket: _Ticket, usage: Usage, call: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()

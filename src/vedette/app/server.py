@@ -179,7 +179,13 @@ class Server:
         samples = self._storage.samples
         settings = PoolSettings(query.timeout_seconds, concurrency, queue)
         return QueryPool(
-            Engine(samples, options), samples, self._clock, settings, name=name, log=log
+            Engine(samples, options),
+            samples,
+            self._clock,
+            settings,
+            name=name,
+            log=log,
+            recent=self._storage.recent_series,
         )
 
     def _engine_options(self) -> EngineOptions:

@@ -86,6 +86,12 @@ class StorageRooms:
             log.info("retention of %d days: %d parts dropped", self._retention_days, dropped)
         self.notification_log.expire(now_ms)
 
+    def recent_series(self, metric: str, since: int) -> int:
+        """Return how many series ``metric`` has, −1 where memory lacks samples since ``since``."""
+        if since < self._head.complete_from:
+            return -1
+        return self.index.size(metric)
+
     def head_span(self) -> tuple[int, int]:
         """Return from when to when (ms) recent samples are in memory; zeros when there are none."""
         return self._head.span

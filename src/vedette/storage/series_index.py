@@ -132,6 +132,11 @@ class MemorySeriesIndex:
         """Return the metric that ``number`` stands for."""
         return self._names[number]
 
+    def size(self, name: str) -> int:
+        """Return how many series the metric ``name`` has."""
+        metric = self._metrics.get(name)
+        return 0 if metric is None else len(metric.refs)
+
     def metric(self, name: str) -> MetricSeries | None:
         """Return all series of the metric ``name``, ``None`` when there are none."""
         metric = self._metrics.get(name)
