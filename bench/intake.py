@@ -23,7 +23,8 @@ from vedette.receive.wire.remote_write import WriteLimits, decode, decompress
 from vedette.receive.wire.sender import SenderCache
 from vedette.scrape.formats import Answer
 from vedette.scrape.settings import ScrapeJob
-from vedette.scrape.target import Target, TargetScrape
+from vedette.scrape.target import TargetScrape
+from vedette.scrape.targets import Target
 
 SERIES = 10_000
 SENT_SERIES, PER_REQUEST = 19_001, 2_000

@@ -15,6 +15,7 @@ from vedette.alerting.pipeline import Pipeline
 from vedette.app.families import counter, gauge
 from vedette.app.forwarding import Forwarding
 from vedette.app.queries import QueryPool
+from vedette.app.scraping import Scraping
 from vedette.app.storage import StorageRooms
 from vedette.notify.retry import NotifyCounters
 from vedette.receive.stats import IntakeStats
@@ -36,6 +37,7 @@ class SelfMetrics(Collector):
         alerting: Pipeline,
         notify: NotifyCounters,
         forwarding: Forwarding,
+        scraping: Scraping,
     ) -> None:
         self._version = version
         self._intake = intake
@@ -46,6 +48,7 @@ class SelfMetrics(Collector):
         self._alerting = alerting
         self._notify = notify
         self._forwarding = forwarding
+        self._scraping = scraping
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -69,6 +72,7 @@ class SelfMetrics(Collector):
         yield from self._alerting_families()
         yield from self._storage.families()
         yield from self._forwarding.families()
+        yield from self._scraping.families()
 
     def _intake_families(self) -> Iterator[Metric]:
         snapshot = self._intake.snapshot()

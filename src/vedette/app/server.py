@@ -25,6 +25,7 @@ from vedette.app.listen import HttpServer
 from vedette.app.metrics import SelfMetrics
 from vedette.app.queries import PoolSettings, QueryPool
 from vedette.app.querylog import QueryLog
+from vedette.app.scraping import Scraping
 from vedette.app.storage import StorageRooms
 from vedette.config.loader import is_loopback
 from vedette.config.settings import Settings
@@ -36,9 +37,6 @@ from vedette.query.promql.engine import Engine, EngineOptions
 from vedette.receive.stats import IntakeStats
 from vedette.rules.files import load_rule_files
 from vedette.rules.runner import RulesRunner, Surroundings
-from vedette.scrape.fetch import HttpFetcher
-from vedette.scrape.loop import Rooms
-from vedette.scrape.manager import ScrapeManager
 from vedette.web.asgi import WebApp
 from vedette.web.auth import AccessSettings, Guard
 from vedette.web.services import HttpStats, Readiness, Services
@@ -69,16 +67,8 @@ class Server:
         self._queries = self._query_pool("query", query.concurrency, query.queue, query_log)
         # Rules and the live page must not wait behind what people ask.
         self._watching = self._query_pool("watch", 2, 1_000)
-        self._fetcher = HttpFetcher(VERSION)
-        self._scrape = ScrapeManager(
-            Rooms(
-                self._storage.index,
-                self._storage.ingest,
-                self._fetcher,
-                self._intake,
-                self._clock,
-            )
-        )
+        self._scraping = Scraping(self._storage, self._intake, self._clock, VERSION)
+        self._scrape = self._scraping.manager
         self._notify = NotifySurroundings(self._clock, settings.server.data_dir)
         self._alerting = self._pipeline()
         self._rules = self._rules_runner()
@@ -130,7 +120,7 @@ class Server:
         stack.callback(self._queries.close)
         self._waiting_for = "replaying the spool"
         await self._storage.start()
-        stack.push_async_callback(self._fetcher.aclose)
+        stack.push_async_callback(self._scraping.aclose)
         self._waiting_for = "starting the scrapes"
         await self._scrape.apply(self._settings.scrape)
         stack.push_async_callback(self._scrape.stop)
@@ -252,6 +242,7 @@ class Server:
             self._alerting,
             self._notify.counters,
             self._forwarding,
+            self._scraping,
         )
         return Services(
             clock=self._clock,
@@ -266,7 +257,7 @@ class Server:
             server=self._facts(),
             targets=lambda: views.targets(self._scrape),
             target_metadata=lambda: views.target_metadata(self._scrape),
-            dropped_targets=dict,
+            dropped_targets=lambda: views.dropped_targets(self._scrape),
             groups=lambda: views.groups(self._rules),
             recently_resolved=lambda: views.recently_resolved(self._rules, self._clock),
             metadata=lambda: views.metadata(self._scrape),

@@ -14,7 +14,14 @@ from vedette.rules.runner import RulesRunner
 from vedette.rules.status import GroupStatus, RuleStatus
 from vedette.scrape.loop import TargetStatus
 from vedette.scrape.manager import ScrapeManager
-from vedette.web.services import GroupView, MetadataView, RuleView, TargetMetadata, TargetView
+from vedette.web.services import (
+    DroppedTargets,
+    GroupView,
+    MetadataView,
+    RuleView,
+    TargetMetadata,
+    TargetView,
+)
 
 RESOLVED_SHOWN_MS = 15 * 60_000
 _SHOWN = (AlertState.PENDING, AlertState.FIRING)
@@ -84,6 +91,14 @@ def target_metadata(manager: ScrapeManager) -> Iterator[TargetMetadata]:
         yield TargetMetadata(status.labels.as_dict(), entries)
 
 
+def dropped_targets(manager: ScrapeManager) -> dict[str, DroppedTargets]:
+    """Return by job what its rules drop; jobs without such are there too."""
+    return {
+        each.pool: DroppedTargets(each.count, [labels.as_dict() for labels in each.labels])
+        for each in manager.dropped()
+    }
+
+
 def metadata(manager: ScrapeManager) -> dict[str, list[MetadataView]]:
     """Return what targets say of their metrics, by metric."""
     return {
@@ -94,7 +109,7 @@ def metadata(manager: ScrapeManager) -> dict[str, list[MetadataView]]:
 
 def _target(status: TargetStatus) -> TargetView:
     return TargetView(
-        job=status.job,
+        job=status.pool,
         instance=status.instance,
         scrape_url=status.scrape_url,
         health=status.health.value,

@@ -8,9 +8,11 @@ from typing import Protocol
 
 import httpx
 
+from vedette.kit.http_client import CredentialsError, HttpClients
 from vedette.scrape.formats import Answer, Format, FormatOptions, format_of
 from vedette.scrape.offload import Offload
-from vedette.scrape.target import ScrapeError, Target
+from vedette.scrape.target import ScrapeError
+from vedette.scrape.targets import Target
 
 _GZIP = 16 + zlib.MAX_WBITS
 _STEP = 256 * 1024
@@ -29,31 +31,15 @@ class Fetcher(Protocol):
 
 
 class HttpFetcher:
-    """Implements :class:`Fetcher`; connections are kept between scrapes."""
+    """Implements :class:`Fetcher`; ``offload`` unpacks what takes long."""
 
-    def __init__(
-        self,
-        version: str,
-        transport: httpx.AsyncBaseTransport | None = None,
-        offload: Offload = asyncio.to_thread,
-    ) -> None:
+    def __init__(self, clients: HttpClients, offload: Offload = asyncio.to_thread) -> None:
+        self._clients = clients
         self._offload = offload
-        limits = httpx.Limits(max_connections=None, keepalive_expiry=120.0)
-        self._client = httpx.AsyncClient(
-            headers={
-                "Accept-Encoding": "gzip",
-                "User-Agent": f"Vedette/{version}",
-            },
-            limits=limits,
-            timeout=None,  # noqa: S113 - the whole scrape has one time-out, below
-            trust_env=False,  # a proxy of the environment is not meant for scrapes
-            max_redirects=5,
-            transport=transport,
-        )
 
     async def fetch(self, target: Target) -> Answer:
         """Return body and format; raises ``ScrapeError`` as the Protocol says."""
-        seconds = target.job.timeout_ms / 1000
+        seconds = target.timeout_ms / 1000
         try:
             async with asyncio.timeout(seconds):
                 try:
@@ -65,24 +51,19 @@ class HttpFetcher:
             raise ScrapeError("timeout", f"no complete answer within {seconds:g} s") from None
         except httpx.ConnectError as error:
             raise ScrapeError("connect", f"cannot connect: {error}") from None
+        except CredentialsError as error:
+            raise ScrapeError("credentials", str(error)) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             message = str(error) or type(error).__name__
             raise ScrapeError("transport", f"the connection failed: {message}") from None
 
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
-
     async def _get(self, target: Target, seconds: float) -> Answer:
-        request = self._client.stream(
-            "GET",
-            target.url,
-            headers={
-                "Accept": target.job.formats.accept,
-                "X-Prometheus-Scrape-Timeout-Seconds": f"{seconds:g}",
-            },
-            follow_redirects=target.job.follow_redirects,
-        )
+        headers = {
+            "Accept": target.job.formats.accept,
+            "Accept-Encoding": "gzip" if target.job.compression else "identity",
+            "X-Prometheus-Scrape-Timeout-Seconds": f"{seconds:g}",
+        }
+        request = self._clients.stream(target.job.http, target.url, headers=headers)
         async with request as response:
             format = check_answer(response, target.job.formats)
             body = _Body(response.headers, target.job.limits.body_bytes)

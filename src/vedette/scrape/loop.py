@@ -13,12 +13,15 @@ from typing import Protocol
 
 from vedette.kit.clock import Clock
 from vedette.model.labels import Labels
+from vedette.scrape.discovery.groups import Discovery
+from vedette.scrape.discovery.settings import Discoverer, DiscoverySettings
 from vedette.scrape.fetch import Fetcher
 from vedette.scrape.formats import Answer
 from vedette.scrape.grammar import Metadata
 from vedette.scrape.offload import Offload
 from vedette.scrape.parsed import Reading
-from vedette.scrape.target import ScrapeError, ScrapeRow, Target, TargetScrape
+from vedette.scrape.target import ScrapeError, ScrapeRow, TargetScrape
+from vedette.scrape.targets import Target
 from vedette.storage.interface import Ingest, OverloadedError, SeriesIndex, StorageError
 
 WAY = "scrape"
@@ -53,8 +56,12 @@ class IntakeCounts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TargetStatus:
-    """A target as the API shows it; times in ms since the epoch, 0 for never."""
+    """A target as the API shows it; times in ms since the epoch, 0 for never.
 
+    ``pool`` is the name of its job in the configuration; rules may give the label another value.
+    """
+
+    pool: str
     job: str
     app: str
     instance: str
@@ -70,9 +77,16 @@ class TargetStatus:
     samples: int = 0
 
 
+def _none(settings: DiscoverySettings) -> Discovery:
+    raise LookupError(f"there is no discovery here for {type(settings).__name__}")
+
+
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """What a loop works with; ``offload`` does what would hold the event loop for long."""
+    """What loops work with.
+
+    ``offload`` does what would hold the event loop for long, ``discover`` makes discoveries.
+    """
 
     index: SeriesIndex
     ingest: Ingest
@@ -80,6 +94,7 @@ class Rooms:
     counts: IntakeCounts
     clock: Clock
     offload: Offload = asyncio.to_thread
+    discover: Discoverer = _none
 
 
 def phase(key: str, interval_ms: int) -> int:
@@ -109,7 +124,8 @@ def sample_time(tick: int, now: int, interval_ms: int) -> int:
 class ScrapeLoop:
     """Scrapes one target again and again; slow answers delay only itself.
 
-    ``after`` is the ms of the latest sample that an earlier loop of this target stored.
+    ``after`` is the ms of the latest sample that an earlier loop of this target stored. While
+    ``refusal`` says why, nothing is fetched and every scrape fails.
     """
 
     def __init__(self, target: Target, rooms: Rooms, after: int = 0) -> None:
@@ -117,15 +133,17 @@ class ScrapeLoop:
         self._rooms = rooms
         self._scrape = TargetScrape(target, rooms.index)
         self._last_ts = after
+        self.refusal = ""
         self.status = TargetStatus(
+            pool=target.job.job,
             job=target.labels.get("job"),
             app=target.job.app,
             instance=target.labels.get("instance"),
             scrape_url=target.url,
             labels=target.labels,
             discovered=target.discovered,
-            interval_ms=target.job.interval_ms,
-            timeout_ms=target.job.timeout_ms,
+            interval_ms=target.interval_ms,
+            timeout_ms=target.timeout_ms,
         )
 
     @property
@@ -135,7 +153,7 @@ class ScrapeLoop:
 
     async def run(self) -> None:
         """Scrape at every tick until cancelled; the first time soon after the start."""
-        clock, interval = self._rooms.clock, self.target.job.interval_ms
+        clock, interval = self._rooms.clock, self.target.interval_ms
         offset = phase(self.target.key, interval)
         now = clock.now_ms()
         tick = next_tick(now, interval, offset)
@@ -154,11 +172,14 @@ class ScrapeLoop:
         clock = self._rooms.clock
         begun = clock.monotonic()
         error = ""
+        found = (0, 0)
         try:
+            if self.refusal:
+                raise ScrapeError("target_limit", self.refusal)
             answer = await self._rooms.fetcher.fetch(self.target)
             row = await self._taken(answer, ts, clock.monotonic() - begun)
         except ScrapeError as failure:
-            error = str(failure)
+            error, found = str(failure), failure.found
             self._rooms.counts.rejected(WAY, failure.reason)
         except Exception as failure:  # noqa: BLE001 - a defect must not end a target's scrapes
             _log.exception("scrape of %s failed by a defect", self.target.key)
@@ -166,7 +187,7 @@ class ScrapeLoop:
             self._rooms.counts.rejected(WAY, "internal")
         seconds = clock.monotonic() - begun
         if error:
-            row = self._scrape.failure(ts, seconds)
+            row = self._scrape.failure(ts, seconds, found)
         storing = await self._store(row)
         self._last_ts = ts
         self.status = replace(

@@ -6,12 +6,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from vedette.kit.http_settings import HttpSettings
+from vedette.kit.relabel import RelabelRule
 from vedette.kit.yamlpos import Fault, Kind, Node, Section
+from vedette.scrape.discovery.settings import DiscoverySettings
 from vedette.scrape.formats import FormatOptions
 
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _ADDRESS = re.compile(r"(?:\[[0-9a-fA-F:.%]+\]|[^\s:/?#@\[\]]+)(?::([0-9]{1,5}))?")
 _SMALLEST_INTERVAL_MS = 100
+_CAREFUL = HttpSettings(follow_redirects=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +24,14 @@ class ScrapeLimits:
 
     Attributes:
         body_bytes: of the answer after decompression; above it the scrape fails.
-        samples: per scrape; above it the scrape fails, as in Prometheus.
+        samples: per answer; above it the scrape fails before anything is read.
+        kept_samples: per scrape, of those that the rules leave; above it the scrape fails, as by
+            Prometheus' ``sample_limit``. 0: no limit.
         line_bytes: of one line; a longer one is refused, the others are kept.
         labels: per series, the target's own included.
         name_length, value_length: characters of a label name and of a label value.
+        strict: whether a series beyond the limits of labels makes the whole scrape fail, as in
+            Prometheus; else only that series is refused.
     """
 
     body_bytes: int = 64 * 1024 * 1024
@@ -32,6 +40,8 @@ class ScrapeLimits:
     labels: int = 64
     name_length: int = 512
     value_length: int = 4096
+    strict: bool = False
+    kept_samples: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,7 @@ class ScrapeJob:
     Attributes:
         job: the label ``job`` of every target.
         targets: ``host:port``; also the label ``instance``.
+        discovery: where further targets come from; ``relabel`` makes them what they are.
         app: the application that the samples belong to.
         interval_ms, timeout_ms: milliseconds; the time-out is at most the interval.
         path, scheme, params: of the URL; ``params`` are name and value pairs of the query string.
@@ -48,9 +59,15 @@ class ScrapeJob:
         honor_labels: whether scraped labels win over the target's; else they are kept as
             ``exported_<name>``.
         honor_timestamps: whether a sample's own timestamp is used.
-        follow_redirects: whether to follow redirects; a target may send Vedette anywhere with
-            them, therefore off.
+        track_stale_timestamps: whether series whose samples have their own timestamps get
+            staleness markers too.
+        http: credentials, TLS, proxy. Redirects are not followed unless asked for: a target may
+            send Vedette anywhere with them.
+        compression: whether gzip is asked for.
         formats: which exposition formats are asked for, and what is kept of histograms.
+        relabel, metric_relabel: rules for discovered targets, and for scraped series.
+        target_limit: with more targets than this none is scraped; 0: no limit.
+        keep_dropped: how many dropped targets are shown; 0: all (up to a bound of our own).
 
     :func:`settings_faults` says which values fit.
     """
@@ -66,9 +83,16 @@ class ScrapeJob:
     labels: tuple[tuple[str, str], ...] = ()
     honor_labels: bool = False
     honor_timestamps: bool = True
-    follow_redirects: bool = False
+    track_stale_timestamps: bool = False
+    http: HttpSettings = _CAREFUL
+    compression: bool = True
     limits: ScrapeLimits = ScrapeLimits()
     formats: FormatOptions = field(default_factory=FormatOptions)
+    discovery: tuple[DiscoverySettings, ...] = ()
+    relabel: tuple[RelabelRule, ...] = ()
+    metric_relabel: tuple[RelabelRule, ...] = ()
+    target_limit: int = 0
+    keep_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +150,7 @@ def job_faults(job: ScrapeJob, seen: set[tuple[str, str]]) -> Iterator[SettingFa
 
 
 def _target_faults(job: ScrapeJob, seen: set[tuple[str, str]]) -> Iterator[SettingFault]:
-    if not job.targets:
+    if not job.targets and not job.discovery:
         yield SettingFault("targets", "", 'a scrape job needs targets: ["host:port"]')
     for target in job.targets:
         fault = address_fault(target)
@@ -193,7 +217,7 @@ def _read_job(section: Section) -> ScrapeJob:
         labels=tuple((name.text, value.text) for name, value in section.pairs("labels")),
         honor_labels=section.boolean("honor_labels", False),
         honor_timestamps=section.boolean("honor_timestamps", True),
-        follow_redirects=section.boolean("follow_redirects", False),
+        http=HttpSettings(follow_redirects=section.boolean("follow_redirects", False)),
         limits=_read_limits(section.section("limits")),
     )
     section.done()

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import urlencode
 
 import numpy as np
 
+from vedette.kit.relabel import Relabeller
 from vedette.model.arrays import F64, I32
 from vedette.model.labels import METRIC_NAME, Labels
-from vedette.model.samples import STALE, Exemplar, SampleBatch
+from vedette.model.samples import STALE, Exemplar, SampleBatch, is_stale
 from vedette.scrape.bounds import format_bound
 from vedette.scrape.exposition import ExpositionParser
 from vedette.scrape.formats import Answer, Format
 from vedette.scrape.grammar import LineError, Metadata, RejectedLineError, count
 from vedette.scrape.parsed import Exposition, ExpositionError, Parser, Reading, chosen
 from vedette.scrape.protobuf import ProtobufParser
-from vedette.scrape.settings import ScrapeJob, ScrapeSettings
+from vedette.scrape.targets import Target
 from vedette.storage.interface import SeriesIndex
 
 REPORT = (
@@ -33,6 +33,9 @@ REPORT = (
 )
 """Series that every scrape reports about itself, named as in Prometheus."""
 
+MAX_KEPT = 10_000_000
+_FATAL = ("sample_limit", "label_limit", "label_length")
+
 # A sample of its own family stands with HELP, TYPE and UNIT.
 _LINES_PER_SAMPLE = 4
 _SPARE_LINES = 10_000
@@ -42,86 +45,65 @@ _NO_REFS = np.zeros(0, np.int32)
 class ScrapeError(Exception):
     """A scrape failed as a whole; ``reason`` is a metric label, the message is for people."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, found: tuple[int, int] = (0, 0)) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """An address that is scraped as its job says; two are equal if they are scraped alike."""
-
-    job: ScrapeJob
-    address: str
-    normalise_buckets: bool = True
-
-    @property
-    def key(self) -> str:
-        """What tells this target from all others: ``job/address``."""
-        return f"{self.job.job}/{self.address}"
-
-    @property
-    def url(self) -> str:
-        """The address that is fetched."""
-        query = f"?{urlencode(self.job.params)}" if self.job.params else ""
-        return f"{self.job.scheme}://{self.address}{self.job.path}{query}"
-
-    @property
-    def labels(self) -> Labels:
-        """The labels that every series of the target gets."""
-        own = {"job": self.job.job, "instance": self.address}
-        return Labels.of(own | dict(self.job.labels))
-
-    @property
-    def discovered(self) -> Labels:
-        """What is known of the target before any rule was applied, as Prometheus' API shows it."""
-        return Labels.of(
-            {
-                "__address__": self.address,
-                "__metrics_path__": self.job.path,
-                "__scheme__": self.job.scheme,
-                "__scrape_interval__": f"{self.job.interval_ms}ms",
-                "__scrape_timeout__": f"{self.job.timeout_ms}ms",
-                "job": self.job.job,
-                **dict(self.job.labels),
-            }
-        )
-
-
-def targets_of(settings: ScrapeSettings) -> list[Target]:
-    """Return the targets of all jobs.
-
-    The job of each names only its own address: the others concern it not.
-    """
-    return [
-        Target(replace(job, targets=(address,)), address, settings.normalise_buckets)
-        for job in settings.jobs
-        for address in job.targets
-    ]
+        self.found = found
+        """How many samples there were, and how many were left by the rules."""
 
 
 class SeriesLabels:
-    """Makes the stored labels of a scraped series; callable as ``exposition.Finish``."""
+    """Makes the stored labels of a scraped series; callable as ``parsed.Finish``.
+
+    ``cumulative`` collects the series that count from zero by their declared type: parts of
+    counters, histograms and summaries.
+    """
 
     def __init__(self, target: Target) -> None:
         self._own = target.labels.as_dict()
         self._honor = target.job.honor_labels
         self._limits = target.job.limits
         self._normalise = target.normalise_buckets
+        self._rules = Relabeller(target.job.metric_relabel)
+        self._room = 0
+        self.cumulative: list[Labels] = []
+        self.begin()
 
-    def __call__(self, labels: dict[str, str], family_type: str) -> Labels:
-        """Return labels with the target's own set, limits checked and ``le`` normalised.
+    def begin(self) -> None:
+        """Begin with a new answer."""
+        self.cumulative = []
+        self._room = self._limits.kept_samples or MAX_KEPT
+
+    def __call__(self, labels: dict[str, str], family_type: str) -> Labels | None:
+        """Return labels with the target's own set, relabelled, and ``le`` normalised.
+
+        ``None`` if the rules drop the series.
 
         Raises:
-            RejectedLineError: for ``name``, ``label_limit`` or ``label_length``.
+            RejectedLineError: for ``name``, ``label_limit``, ``label_length``, ``sample_limit``.
         """
         if not labels.get(METRIC_NAME) or "" in labels:
             raise RejectedLineError("name", "a metric or label name is empty")
         if self._normalise:
             normalise_bucket(labels, family_type)
+        counts = counts_from_zero(labels, family_type)
         merged = with_target_labels(labels, self._own, self._honor)
+        if self._rules:
+            kept = self._rules(merged)
+            if kept is None:
+                return None
+            if METRIC_NAME not in kept:
+                raise RejectedLineError("name", "metric_relabel_configs leave no metric name")
+            merged = kept
         self._check(merged)
-        return Labels.of(merged)
+        self._room -= 1
+        if self._room < 0:
+            # No number is given to series of a scrape that will fail.
+            raise RejectedLineError("sample_limit", "more samples than the limit allows")
+        finished = Labels.of(merged)
+        if counts:
+            self.cumulative.append(finished)
+        return finished
 
     def _check(self, labels: Mapping[str, str]) -> None:
         limits = self._limits
@@ -138,6 +120,18 @@ class SeriesLabels:
                     f"{len(value)} characters; at most {limits.name_length} and "
                     f"{limits.value_length}",
                 )
+
+
+def counts_from_zero(labels: Mapping[str, str], family_type: str) -> bool:
+    """Return whether a series of a family of this declared type only ever grows from zero."""
+    name = labels[METRIC_NAME]
+    match family_type:
+        case "counter" | "histogram":
+            return not name.endswith("_created")
+        case "summary":
+            return name.endswith(("_sum", "_count"))
+        case _:
+            return False
 
 
 def with_target_labels(
@@ -181,12 +175,14 @@ class ScrapeRow:
         alive: int32, ascending; series that get a staleness marker when they vanish.
         rejected: samples that were refused, by reason.
         errors: the first few refusals.
+        succeeded: ms of the scrape if it succeeded, else 0.
     """
 
     batches: tuple[SampleBatch, ...]
     alive: I32
     rejected: Mapping[str, int]
     errors: tuple[LineError, ...] = ()
+    succeeded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +207,11 @@ class TargetScrape:
         self._alive = _NO_REFS
         self._layout = _Layout(np.full(1, -1, np.int32), _NO_REFS, _NO_REFS, _NO_REFS)
         self._report = np.full(len(REPORT), -1, np.int32)
+        # For the synthetic start of series that appear later than their target.
+        self._succeeded = 0
+        self._seen = _NO_REFS
+        self._uncounted: list[Labels] = []
+        self._counters = _NO_REFS
 
     @property
     def metadata(self) -> Mapping[str, Metadata]:
@@ -239,6 +240,8 @@ class TargetScrape:
             self._check_samples(answer.body)
         if answer.format is not self._format:
             self._format, self._parser = answer.format, self._parser_of(answer.format)
+        self._finish.begin()
+        self._uncounted = []
         try:
             return self._parser.begin(answer.body)
         except ExpositionError as error:
@@ -247,7 +250,21 @@ class TargetScrape:
     def number(self, reading: Reading, most: int = 500) -> bool:
         """Number up to ``most`` new series; return whether there are more."""
         self._report_refs()
-        return reading.number(most)
+        if reading.number(most):
+            return True
+        if self._succeeded and self._finish.cumulative:
+            self._uncounted += self._finish.cumulative
+        self._finish.cumulative = []
+        return self._number_counters(most)
+
+    def _number_counters(self, most: int) -> bool:
+        """Look up the numbers of new series that count from zero; return whether there are more."""
+        labels = self._uncounted[-most:]
+        del self._uncounted[-most:]
+        if labels:
+            refs = self._index.refs(labels)
+            self._counters = np.concatenate([self._counters, refs[refs >= 0]])
+        return bool(self._uncounted)
 
     def row(self, reading: Reading, ts: int, seconds: float) -> ScrapeRow:
         """Return what to store of an answer that took ``seconds``, its series numbered.
@@ -259,10 +276,13 @@ class TargetScrape:
             found = reading.end()
         except ExpositionError as error:
             raise ScrapeError(error.reason, str(error)) from None
+        self._check_found(found)
         plain, timed = self._split(found)
         layout = self._layout_of(plain.refs)
         alive = layout.alive
         kept = len(alive) + (0 if timed is None else len(timed))
+        if timed is not None and self._target.job.track_stale_timestamps:
+            alive = np.union1d(alive, timed.refs).astype(np.int32)
         rejected = dict(found.rejected)
         duplicates = len(found.refs) - kept
         if duplicates:
@@ -272,15 +292,48 @@ class TargetScrape:
         facts = np.array([1.0, seconds, found.scraped, kept, added])
         batch = self._batch(layout.refs, _values(facts, plain, layout), alive, ts)
         batch = _with_details(batch, plain, layout, found.exemplars, ts)
-        batches: tuple[SampleBatch, ...] = (batch,)
+        batches: tuple[SampleBatch, ...] = (self._with_first_starts(batch),)
         if timed is not None:
             batches += (timed,)
-        return ScrapeRow(batches, alive, rejected, found.errors)
+        return ScrapeRow(batches, alive, rejected, found.errors, ts)
 
-    def failure(self, ts: int, seconds: float) -> ScrapeRow:
-        """Return what to store of a scrape that brought nothing: ``up`` 0, the rest stale."""
+    def _check_found(self, found: Exposition) -> None:
+        """Raise a :class:`ScrapeError` where Prometheus would refuse the whole scrape."""
+        limits, kept = self._target.job.limits, len(found.refs)
+        counts = (found.scraped, kept)
+        most = limits.kept_samples
+        if (most and kept > most) or found.rejected.get("sample_limit"):
+            raise ScrapeError(
+                "sample_limit", f"sample limit exceeded: at most {most or MAX_KEPT}", counts
+            )
+        for reason in _FATAL if limits.strict else ():
+            if found.rejected.get(reason):
+                said = [error.message for error in found.errors if error.reason == reason]
+                raise ScrapeError(
+                    reason, (said or ["a series has too many or long labels"])[0], counts
+                )
+
+    def _with_first_starts(self, batch: SampleBatch) -> SampleBatch:
+        """Return ``batch`` with synthetic starts where a series appears later than its target.
+
+        Such a series was zero, because not there yet, when the target was scraped before. Its
+        first sample gets that time as start, negative to tell it from one that a target states.
+        """
+        fresh = np.setdiff1d(self._counters, self._seen)
+        first = np.isin(batch.refs, fresh) & ~is_stale(batch.values)
+        if not self._succeeded or not first.any():
+            return batch
+        start = np.zeros(len(batch), np.int64) if batch.start is None else batch.start
+        start = np.where(first & (start == 0), -self._succeeded, start)
+        return replace(batch, start=start)
+
+    def failure(self, ts: int, seconds: float, found: tuple[int, int] = (0, 0)) -> ScrapeRow:
+        """Return what to store of a scrape that failed: ``up`` 0, the rest stale.
+
+        ``found`` is how many samples there were, and how many were left by the rules.
+        """
         report = self._report_refs()
-        values = np.array([0.0, seconds, 0.0, 0.0, 0.0])
+        values = np.array([0.0, seconds, *found, 0.0])
         kept = report >= 0
         batch = self._batch(report[kept], values[kept], _NO_REFS, ts)
         return ScrapeRow((batch,), _NO_REFS, {})
@@ -293,7 +346,12 @@ class TargetScrape:
 
     def commit(self, row: ScrapeRow) -> None:
         """Remember what was stored; call it once storage has acknowledged ``row``."""
+        if row.alive is not self._alive:
+            self._seen = np.union1d(self._seen, row.alive).astype(np.int32)
         self._alive = row.alive
+        if row.succeeded:
+            self._succeeded = row.succeeded
+            self._counters = _NO_REFS
 
     def _layout_of(self, scraped: I32) -> _Layout:
         """Return what to make of samples of these series; most scrapes bring the same again."""

@@ -16,7 +16,8 @@ from vedette.model.labels import Labels
 from vedette.model.samples import STALE_BITS, SampleBatch, bits
 from vedette.scrape.formats import Answer
 from vedette.scrape.loop import Rooms
-from vedette.scrape.target import ScrapeError, Target
+from vedette.scrape.target import ScrapeError
+from vedette.scrape.targets import Target
 
 
 class Index:

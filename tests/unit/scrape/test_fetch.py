@@ -10,9 +10,12 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
+from vedette.kit.http_client import HttpClients
+from vedette.kit.http_settings import HttpSettings
 from vedette.scrape.fetch import HttpFetcher
 from vedette.scrape.settings import ScrapeJob, ScrapeLimits
-from vedette.scrape.target import ScrapeError, Target
+from vedette.scrape.target import ScrapeError
+from vedette.scrape.targets import Target
 
 Answer = Callable[[httpx.Request], httpx.Response]
 T = TypeVar("T")
@@ -21,12 +24,13 @@ TEXT = {"content-type": "text/plain; version=0.0.4; charset=utf-8"}
 
 async def fetch(answer: Answer, **changes: Any) -> bytes:
     """Fetch a target whose server is ``answer``."""
-    fetcher = HttpFetcher("1", httpx.MockTransport(answer))
+    clients = HttpClients("Vedette/1", httpx.MockTransport(answer))
+    fetcher = HttpFetcher(clients)
     job = ScrapeJob("web", ("h:1",), **changes)
     try:
         return (await fetcher.fetch(Target(job, "h:1"))).body
     finally:
-        await fetcher.aclose()
+        await clients.aclose()
 
 
 async def test_a_plain_and_a_compressed_answer_are_the_same() -> None:
@@ -100,9 +104,10 @@ async def test_what_inflates_to_much_is_inflated_elsewhere() -> None:
         stream = httpx.ByteStream(gzip.compress(body))
         return httpx.Response(200, headers=headers, stream=stream)
 
-    fetcher = HttpFetcher("1", httpx.MockTransport(answer), offload)
+    clients = HttpClients("Vedette/1", httpx.MockTransport(answer))
+    fetcher = HttpFetcher(clients, offload)
     got = await fetcher.fetch(Target(ScrapeJob("web", ("h:1",)), "h:1"))
-    await fetcher.aclose()
+    await clients.aclose()
     assert got.body == body
     assert elsewhere == 1
 
@@ -117,7 +122,7 @@ async def test_redirects_are_followed_only_where_allowed() -> None:
 
     with pytest.raises(ScrapeError, match="/elsewhere"):
         await fetch(answer)
-    assert await fetch(answer, follow_redirects=True) == b"m 1\n"
+    assert await fetch(answer, http=HttpSettings()) == b"m 1\n"
 
 
 async def test_a_connection_that_was_closed_meanwhile_is_tried_once_more() -> None:

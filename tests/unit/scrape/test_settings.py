@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from vedette.kit.http_settings import HttpSettings
 from vedette.kit.yamlpos import Fault, compose
 from vedette.scrape.settings import ScrapeJob, ScrapeLimits, ScrapeSettings, read_scrape_jobs
 
@@ -40,7 +41,7 @@ def test_a_whole_job() -> None:
             labels=(("env", "prod"),),
             honor_labels=True,
             honor_timestamps=False,
-            follow_redirects=True,
+            http=HttpSettings(),
             limits=ScrapeLimits(samples=5),
         ),
         ScrapeJob("other", ("h",), interval_ms=5000, timeout_ms=5000),

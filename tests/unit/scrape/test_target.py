@@ -13,11 +13,11 @@ from vedette.scrape.settings import ScrapeJob, ScrapeLimits
 from vedette.scrape.target import (
     ScrapeError,
     SeriesLabels,
-    Target,
     TargetScrape,
     format_bound,
     with_target_labels,
 )
+from vedette.scrape.targets import Target
 
 ADDRESS = "h:1"
 OWN = 'instance="h:1", job="web"'

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import orjson
 import yaml
+
+from vedette.kit.clock import Clock
+from vedette.kit.complaints import Complaints
+from vedette.kit.http_client import HttpClients
+from vedette.scrape.offload import Offload
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -116,3 +122,26 @@ def changed(before: Mapping[str, TargetGroup], found: Sequence[TargetGroup]) -> 
     new = [group for group in found if before.get(group.source) != group]
     sources = {group.source for group in found}
     return new + [TargetGroup(source) for source in before if source not in sources]
+
+
+@dataclass(slots=True)
+class DiscoveryStats:
+    """What the server's own metrics show: failures by mechanism and reason."""
+
+    failures: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What discoveries work with; ``offload`` reads files, ``complaints`` tells of failures."""
+
+    clients: HttpClients
+    clock: Clock
+    offload: Offload
+    stats: DiscoveryStats
+    complaints: Complaints
+
+    def failed(self, mechanism: str, reason: str, error: Exception, advice: str) -> None:
+        """Count a failure and say it; what was found before stays."""
+        self.stats.failures[mechanism, reason] += 1
+        self.complaints.warn(f"{mechanism} could not look up targets", error, advice)

@@ -6,12 +6,13 @@ Documentation: https://prometheus.io/docs/prometheus/latest/configuration/config
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from vedette.kit.http_settings import PLAIN, HttpSettings, in_folder, read_http_settings, read_url
 from vedette.kit.yamlpos import Section
-from vedette.scrape.discovery.groups import TargetGroup, group_of
+from vedette.scrape.discovery.groups import Discovery, TargetGroup, group_of
 
 _FILE_PATTERN = re.compile(r"[^*]*(?:\*[^/]*)?\.(?:json|yml|yaml|JSON|YML|YAML)")
 _ROLES = ("pod", "service", "endpoints", "endpointslice", "node", "ingress")
@@ -99,6 +100,9 @@ class KubernetesDiscovery:
 DiscoverySettings = (
     StaticDiscovery | FileDiscovery | HttpDiscovery | DnsDiscovery | KubernetesDiscovery
 )
+
+Discoverer = Callable[[DiscoverySettings], Discovery]
+"""Makes the discovery that settings describe."""
 
 
 def read_discoveries(
