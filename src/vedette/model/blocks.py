@@ -86,10 +86,12 @@ class LabelTable:
 
     def drop(self, *names: str) -> LabelTable:
         """Return the table without the columns ``names``."""
+        if not any(name in self.names for name in names):
+            return self
         keep = [k for k, name in enumerate(self.names) if name not in names]
         return LabelTable(
             tuple(self.names[k] for k in keep),
-            self.codes[keep] if len(keep) < len(self.names) else self.codes,
+            self.codes[keep],
             tuple(self.values[k] for k in keep),
         )
 

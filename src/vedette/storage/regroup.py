@@ -180,10 +180,10 @@ def combine(parts: list[AnyBlock]) -> tuple[AnyBlock, ...]:
     if len(parts) < 2:
         return tuple(parts)
     columns = np.concatenate([p.columns for p in parts])
+    if not len(columns) or np.bincount(columns).max() == 1:
+        return tuple(parts)
     owner = np.repeat(np.arange(len(parts)), [len(p.columns) for p in parts])
     numbers, inverse, counts = np.unique(columns, return_inverse=True, return_counts=True)
-    if (counts == 1).all():
-        return tuple(parts)
     # Series that the same parts hold are joined together.
     order = np.lexsort((owner, inverse))
     owners = owner[order].tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -124,10 +125,9 @@ def _rows(block: Block, reach: Reach) -> tuple[int, int]:
     """Return the rows of ``block`` that any step can see."""
     if not len(reach.ends):
         return 0, 0
-    first = np.searchsorted(
-        block.ts, reach.ends[0] - reach.span, "left" if reach.closed else "right"
-    )
-    return int(first), int(np.searchsorted(block.ts, reach.ends[-1], "right"))
+    side: Literal["left", "right"] = "left" if reach.closed else "right"
+    first = block.ts.searchsorted(int(reach.ends[0]) - reach.span, side)
+    return int(first), int(block.ts.searchsorted(int(reach.ends[-1]), "right"))
 
 
 def _width(rows: int, least: int) -> int:

@@ -253,7 +253,7 @@ def target_block(
         start: first millisecond.
         end: last millisecond.
     """
-    lo, hi = np.searchsorted(view.ts, [start, end + 1]).tolist()
+    lo, hi = int(view.ts.searchsorted(start)), int(view.ts.searchsorted(end, "right"))
     if lo == hi:
         return None
     first, last = int(columns[0]), int(columns[-1])

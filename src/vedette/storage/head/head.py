@@ -337,7 +337,9 @@ class Head:
     def _active(self, refs: I32, start: int, end: int) -> I64:
         # A reader may know a series before the head has made room for it: it has no samples yet.
         newest, oldest = self._newest, self._oldest
-        refs = refs[: int(np.searchsorted(refs, min(len(newest), len(oldest))))]
+        known = min(len(newest), len(oldest))
+        if len(refs) and refs[-1] >= known:
+            refs = refs[: int(refs.searchsorted(known))]
         live: I64 = np.flatnonzero((newest[refs] >= start) & (oldest[refs] <= end))
         return live
 
@@ -355,7 +357,7 @@ class Head:
         places = self._find_places(series.metric)
         if not len(places.refs):
             return []
-        number = np.searchsorted(series.refs, places.refs)
+        number = series.refs.searchsorted(places.refs)
         number[number == len(series.refs)] = 0
         hit = series.refs[number] == places.refs
         every = bool(hit.all())
