@@ -14,12 +14,15 @@ import numpy as np
 
 from vedette.model.arrays import F64, I64, Mask
 from vedette.model.blocks import LabelTable
+from vedette.model.histograms import Histograms
 from vedette.model.labels import METRIC_NAME, series_id
 from vedette.query.promql.ast import Aggregation
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.labeling import Groups, encode, group_by, only, with_column
+from vedette.query.promql.native.groups import GroupedHistograms, ignored
+from vedette.query.promql.native.notes import Notes
 from vedette.query.promql.rangefuncs import nan_first_sorted, neumaier, sorted_quantile
-from vedette.query.promql.remarks import number
+from vedette.query.promql.remarks import Remarks, number
 from vedette.query.promql.values import CELL_BYTES, Part, Stream, Vector, as_slice
 
 _MATMUL_LIMIT = 1 << 14
@@ -186,27 +189,57 @@ STREAMED = frozenset({"sum", "avg", "min", "max", "count", "group"})
 """Operators that :func:`streamed` evaluates; the others need :func:`whole`."""
 
 
-def streamed(node: Aggregation, stream: Stream, steps: int, budget: Budget) -> Vector:
+def streamed(
+    node: Aggregation, stream: Stream, steps: int, remarks: Remarks, budget: Budget
+) -> Vector:
     """Evaluate one of ``STREAMED`` over ``stream``."""
     groups, labels = grouping(stream.labels, node)
     budget.cells(len(groups) * steps)
     budget.need(_TOTAL_BYTES * len(groups) * steps)
     totals = _Totals(node.op, steps, len(groups))
+    natives = GroupedHistograms()
     with np.errstate(invalid="ignore", over="ignore"):
         for part in stream.parts():
             budget.check()
             if len(part.columns):
-                totals.add(part, Layout.of(groups.ids[part.columns]))
+                ids = groups.ids[part.columns]
+                natives.add(part.histograms, part.columns, ids)
+                totals.add(part.floats(), Layout.of(ids))
         values = totals.result()
         if node.op in ("sum", "avg"):
             redo = totals.doubtful()
             if redo is not None:
-                vector = stream.collect(steps, budget)
+                vector = stream.collect(steps, budget).floats()
                 _sum_again(node.op, vector, groups, (values, redo), budget)
     present = totals.counts() > 0
-    return Vector(
-        labels, values.T, None if present.all() else present.T, _unnamed(stream.unnamed, groups)
-    )
+    unnamed = _unnamed(stream.unnamed, groups)
+    if natives:
+        budget.need(natives.nbytes)
+        notes = Notes(remarks, node.expr.span, stream.labels)
+        values, present, histograms = _with_histograms(node.op, totals, natives, notes)
+        return Vector(labels, values.T, present.T, unnamed, histograms)
+    return Vector(labels, values.T, None if present.all() else present.T, unnamed)
+
+
+def _with_histograms(
+    op: str, totals: _Totals, natives: GroupedHistograms, notes: Notes
+) -> tuple[F64, Mask, Histograms | None]:
+    """Return values float64[K, G], presence, and histograms (turned to series × steps)."""
+    values, floats = totals.result(), totals.counts() > 0
+    if op in ("min", "max"):
+        ignored(op, notes)
+        return values, floats, None
+    if op in ("count", "group"):
+        counts = natives.counts((values.shape[0], values.shape[1]))
+        values = values + counts if op == "count" else values
+        return values, floats | (counts > 0), None
+    sums = natives.sums(floats, op == "avg", notes)
+    present, histograms = floats & ~sums.spoiled, sums.histograms
+    if histograms is not None:
+        present |= histograms.index >= 0
+        values = np.where(histograms.index >= 0, np.nan, values)
+        histograms = histograms.at(histograms.index.T)
+    return values, present, histograms
 
 
 def _unnamed(unnamed: Mask | None, groups: Groups) -> Mask | None:
@@ -245,13 +278,24 @@ def _sum_again(
 # ---- operators over a whole vector
 
 
-def whole(node: Aggregation, vector: Vector, parameter: F64 | str, budget: Budget) -> Vector:
+_OF_FLOATS = frozenset({"stddev", "stdvar", "quantile", "topk", "bottomk"})
+"""Operators that leave histograms out with a remark."""
+
+
+def whole(
+    node: Aggregation, vector: Vector, parameter: F64 | str, remarks: Remarks, budget: Budget
+) -> Vector:
     """Evaluate an operator that is not in ``STREAMED``.
 
     ``parameter`` is float64[K] (topk, bottomk, limitk, limit_ratio, quantile), the label of
     count_values, or the empty string.
     """
     with np.errstate(all="ignore"):
+        if node.op in _OF_FLOATS and vector.histograms is not None:
+            # Prometheus points at the operand here, but at the whole aggregation for those with k.
+            span = node.span if node.op in ("topk", "bottomk") else node.expr.span
+            ignored(node.op, Notes(remarks, span, vector.labels))
+            vector = vector.floats()
         if isinstance(parameter, str):
             if node.op == "count_values":
                 return _count_values(node, vector, parameter, budget)
@@ -361,8 +405,7 @@ def _selection(node: Aggregation, vector: Vector, k: F64, budget: Budget) -> Vec
         value = sign * vector.values[rows, 0]
         rows = rows[np.lexsort((value, groups.ids[rows]))]
     budget.need(2 * CELL_BYTES * len(rows) * vector.values.shape[1])
-    result = vector.take(rows)
-    return Vector(result.labels, result.values, kept[rows], result.unnamed)
+    return vector.take(rows).where(kept[rows])
 
 
 def _limit_ratio(vector: Vector, ratio: F64, budget: Budget) -> Vector:
@@ -373,7 +416,7 @@ def _limit_ratio(vector: Vector, ratio: F64, budget: Budget) -> Vector:
     share = np.clip(ratio, -1.0, 1.0)
     budget.need(_TOTAL_BYTES * vector.values.size)
     kept = np.where(share >= 0, place < share, place >= 1.0 + share)
-    return Vector(vector.labels, vector.values, vector.mask() & kept, vector.unnamed)
+    return vector.where(kept)
 
 
 def _count_values(node: Aggregation, vector: Vector, label: str, budget: Budget) -> Vector:

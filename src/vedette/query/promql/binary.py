@@ -26,9 +26,19 @@ from vedette.query.promql.labeling import (
     only,
     with_column,
 )
+from vedette.query.promql.native.operators import TRIMS, merged, native_cells
+from vedette.query.promql.native.operators import Side as Operand
 from vedette.query.promql.options import EngineOptions
-from vedette.query.promql.remarks import execution_error
-from vedette.query.promql.values import CELL_BYTES, PART_CELLS, Part, Vector, both, distinct
+from vedette.query.promql.remarks import Remarks, execution_error
+from vedette.query.promql.values import (
+    CELL_BYTES,
+    PART_CELLS,
+    Part,
+    Vector,
+    both,
+    distinct,
+    stacked_histograms,
+)
 
 ARITHMETIC: dict[str, np.ufunc] = {
     "+": np.add,
@@ -60,8 +70,10 @@ def scalars(op: str, left: F64, right: F64) -> F64:
         return np.asarray(function(left, right), np.float64)
 
 
-def part_with_scalar(node: Binary, part: Part, scalar: F64, swap: bool) -> Part:
+def part_with_scalar(node: Binary, part: Part, scalar: F64, swap: bool, remarks: Remarks) -> Part:
     """Return the operator applied to a part and a scalar float64[K] (left of it if ``swap``)."""
+    if part.histograms is not None or node.op in TRIMS:
+        return _native_with_scalar(node, part, scalar, swap, remarks)
     number = scalar[:, None]
     with np.errstate(all="ignore"):
         pair = (number, part.values) if swap else (part.values, number)
@@ -71,6 +83,22 @@ def part_with_scalar(node: Binary, part: Part, scalar: F64, swap: bool) -> Part:
     if node.return_bool:
         return replace(part, values=holds.astype(np.float64))
     return replace(part, present=both(part.present, holds))
+
+
+def _native_with_scalar(
+    node: Binary, part: Part, scalar: F64, swap: bool, remarks: Remarks
+) -> Part:
+    shape = part.values.shape
+    number = Operand(np.broadcast_to(scalar[:, None], shape), None, None)
+    own = Operand(part.values, part.present, part.histograms)
+    outcome = native_cells(node, *((number, own) if swap else (own, number)), remarks)
+    values, present = part.values, np.zeros(shape, np.bool_)
+    if node.op not in TRIMS:
+        result = part_with_scalar(node, part.floats(), scalar, swap, remarks)
+        values, present = result.values, np.ones(shape, np.bool_)
+        if result.present is not None:
+            present &= result.present
+    return Part(part.columns, *merged(values, present, outcome))
 
 
 def changes_meaning(node: Binary, old: bool) -> bool:
@@ -121,9 +149,9 @@ def set_operation(node: Binary, left: Vector, right: Vector, budget: Budget) -> 
     groups = len(signatures.groups)
     if node.op == "or":
         taken = any_by_group(left.mask(), signatures.left, groups)[signatures.right]
-        return _union(node, left, replace(right, present=right.mask() & ~taken), budget)
+        return _union(node, left, right.where(~taken), budget)
     found = any_by_group(right.mask(), signatures.right, groups)[signatures.left]
-    return replace(left, present=left.mask() & (found if node.op == "and" else ~found))
+    return left.where(found if node.op == "and" else ~found)
 
 
 def _union(node: Binary, left: Vector, right: Vector, budget: Budget) -> Vector:
@@ -140,6 +168,7 @@ def _union(node: Binary, left: Vector, right: Vector, budget: Budget) -> Vector:
         np.concatenate([left.values, right.values]),
         np.concatenate([left.mask(), right.mask()]),
         unnamed,
+        stacked_histograms([left, right]),
     )
     return distinct(joint, node.span, budget)
 
@@ -148,7 +177,12 @@ def _union(node: Binary, left: Vector, right: Vector, budget: Budget) -> Vector:
 
 
 def vectors(
-    node: Binary, left: Vector, right: Vector, options: EngineOptions, budget: Budget
+    node: Binary,
+    left: Vector,
+    right: Vector,
+    options: EngineOptions,
+    remarks: Remarks,
+    budget: Budget,
 ) -> Vector:
     """Return an arithmetic or comparison operator applied to two vectors.
 
@@ -175,7 +209,10 @@ def vectors(
     present = both(many.present, one.present)
     labels = _result_labels(node, matching, many.labels, one.labels, old)
     sides = (one, many) if swap else (many, one)
-    result = _compute(node, sides, (present, labels), budget)
+    if node.op in TRIMS or many.histograms is not None or one.histograms is not None:
+        result = _native(node, sides, (present, labels), remarks, budget)
+    else:
+        result = _compute(node, sides, (present, labels), budget)
     matched = result.present if old else present
     if matching.cardinality is Cardinality.ONE_TO_ONE:
         _refuse_many_to_one(node, matched, signatures.left[pairs[0]], many.values.shape)
@@ -201,6 +238,25 @@ def _compute(
     if node.return_bool:
         return Vector(labels, holds.astype(np.float64), present)
     return Vector(labels, left.values, both(present, holds))
+
+
+def _native(
+    node: Binary,
+    sides: tuple[Vector, Vector],
+    kept: tuple[Mask | None, LabelTable],
+    remarks: Remarks,
+    budget: Budget,
+) -> Vector:
+    left, right = (Operand(side.values, side.present, side.histograms) for side in sides)
+    budget.need(6 * CELL_BYTES * left.values.size)
+    outcome = native_cells(node, left, right, remarks)
+    if node.op in TRIMS:
+        values, present = left.values, np.zeros(left.values.shape, np.bool_)
+    else:
+        result = _compute(node, sides, kept, budget)
+        values, present = result.values, result.mask()
+    values, present, histograms = merged(values, present, outcome)
+    return Vector(kept[1], values, present, None, histograms)
 
 
 _Cells = TypeVar("_Cells", F64, Mask)
@@ -264,12 +320,19 @@ def _coalesced(
     groups = group_by(wanted, wanted.names)
     key = Groups(*_renumbered(ids * max(len(groups), 1) + groups.ids))
     values, present = one.values[key.first].copy(), one.mask()[key.first].copy()
+    natives = one.histograms
+    index = None if natives is None else natives.index[key.first].copy()
     extra = np.ones(len(ids), np.bool_)
     extra[key.first] = False
     for row in budget.paced(np.flatnonzero(extra)):
         np.copyto(values[key.ids[row]], one.values[row], where=one.mask()[row])
         present[key.ids[row]] |= one.mask()[row]
-    return Vector(one.labels.take(key.first), values, present), ids[key.first]
+        if natives is not None and index is not None:
+            np.copyto(index[key.ids[row]], natives.index[row], where=one.mask()[row])
+    if natives is not None and index is not None:
+        natives = natives.at(index)
+    labels = one.labels.take(key.first)
+    return Vector(labels, values, present, None, natives), ids[key.first]
 
 
 def _renumbered(keys: I64) -> tuple[I64, I64]:

@@ -9,22 +9,12 @@ import numpy as np
 
 from vedette.model.arrays import F64, Mask
 from vedette.model.blocks import LabelTable
-from vedette.query.promql import histogram
 from vedette.query.promql.ast import Call, Expr, MatrixSelector, Paren, VectorSelector
 from vedette.query.promql.evaluation import Evaluation
+from vedette.query.promql.histogram_calls import HISTOGRAM_CALLS
 from vedette.query.promql.info import info
-from vedette.query.promql.labeling import EMPTY_TABLE, concat, encode, with_column
-from vedette.query.promql.remarks import number
-from vedette.query.promql.values import (
-    CELL_BYTES,
-    Frame,
-    Part,
-    Scalar,
-    Value,
-    Vector,
-    both,
-    distinct,
-)
+from vedette.query.promql.labeling import EMPTY_TABLE
+from vedette.query.promql.values import Frame, Part, Scalar, Value, Vector, both
 from vedette.query.promql.vectorfuncs import (
     DATES,
     ELEMENTWISE,
@@ -110,7 +100,7 @@ def _vector(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
 
 
 def _scalar(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
-    vector = evaluator.vector(call.args[0], frame)
+    vector = evaluator.vector(call.args[0], frame).floats()
     mask = vector.mask()
     alone = mask.sum(axis=0) == 1
     values = np.where(mask, vector.values, 0.0).sum(axis=0)
@@ -129,7 +119,7 @@ def _date(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     part_of_date = DATES[call.function]
     if not call.args:
         return Vector(EMPTY_TABLE, part_of_date(frame.ts / 1000.0)[None, :].astype(np.float64))
-    vector = evaluator.vector(call.args[0], frame)
+    vector = evaluator.vector(call.args[0], frame).floats()
     values = np.where(np.isfinite(vector.values), part_of_date(vector.values), np.nan)
     return evaluator.unnamed(replace(vector, values=values), call)
 
@@ -143,7 +133,7 @@ def _timestamp(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     else:
         vector = evaluator.vector(inner, frame)
         seconds = np.broadcast_to(frame.ts / 1000.0, vector.values.shape)
-        vector = replace(vector, values=seconds.copy())
+        vector = replace(vector, values=seconds.copy(), histograms=None)
     return evaluator.unnamed(vector, call)
 
 
@@ -186,63 +176,6 @@ def _absent_over_time(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     return _one_where(evaluator.seen(call, frame), call.args[0])
 
 
-# ---- histograms
-
-
-def _histogram_quantile(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
-    q = evaluator.scalar(call.args[0], frame)
-    evaluator.warn_quantile(q, call.args[0])
-    return _measured(evaluator, call, call.args[1], frame, q)
-
-
-def _measured(evaluator: Evaluation, call: Call, arg: Expr, frame: Frame, q: F64) -> Vector:
-    vector = evaluator.vector(arg, frame)
-    measure = histogram.quantile(q, arg.span, evaluator.remarks)
-    result = histogram.measure_histograms(
-        vector, measure, arg.span, evaluator.remarks, evaluator.budget
-    )
-    return evaluator.unnamed(result, call)
-
-
-def _histogram_quantiles(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
-    label = evaluator.text(call.args[1])
-    results: list[Vector] = []
-    for arg in call.args[2:]:
-        q = evaluator.scalar(arg, frame)
-        evaluator.warn_quantile(q, arg)
-        result = _measured(evaluator, call, call.args[0], frame, q)
-        text = number(float(q[0]))
-        text += ".0" if text.lstrip("-").isdigit() else ""
-        codes, values = encode([text] * len(result))
-        evaluator.budget.need(3 * CELL_BYTES * result.values.size * (len(results) + 1))
-        results.append(replace(result, labels=with_column(result.labels, label, codes, values)))
-    unnamed = [r.unnamed for r in results if r.unnamed is not None]
-    joint = Vector(
-        concat([r.labels for r in results]),
-        np.concatenate([r.values for r in results]),
-        np.concatenate([r.mask() for r in results]),
-        np.concatenate(unnamed) if unnamed else None,
-    )
-    return distinct(joint, call.span, evaluator.budget)
-
-
-def _histogram_fraction(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
-    low, high = (evaluator.scalar(arg, frame) for arg in call.args[:2])
-    vector = evaluator.vector(call.args[2], frame)
-    span = call.args[2].span
-    measure = histogram.fraction(low, high)
-    result = histogram.measure_histograms(
-        vector, measure, span, evaluator.remarks, evaluator.budget
-    )
-    return evaluator.unnamed(result, call)
-
-
-def _of_native_histograms(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
-    """Functions of native histograms ignore floats, and nothing else can be selected yet."""
-    vector = evaluator.vector(call.args[0], frame)
-    return vector.take(np.zeros(0, np.int64))
-
-
 # ---- labels and order
 
 
@@ -260,6 +193,8 @@ def _label_join(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
 
 def _sort(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     vector = evaluator.vector(call.args[0], frame)
+    if "label" not in call.function:
+        vector = vector.floats()
     if len(evaluator.frame) > 1 or evaluator.frame.step:
         evaluator.remarks.warn(
             "sort is ineffective for range queries since results are always ordered by labels",
@@ -276,11 +211,8 @@ def _sort(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
 
 
 CALLS: dict[str, Evaluate] = {
+    **HISTOGRAM_CALLS,
     **dict.fromkeys(DATES, _date),
-    **dict.fromkeys(
-        [f"histogram_{of}" for of in ("avg", "count", "sum", "stddev", "stdvar")],
-        _of_native_histograms,
-    ),
     **dict.fromkeys(("sort", "sort_desc", "sort_by_label", "sort_by_label_desc"), _sort),
     "time": _of_frame(lambda frame: frame.ts / 1000.0),
     "pi": _of_query(lambda frame: np.pi),
@@ -296,9 +228,6 @@ CALLS: dict[str, Evaluate] = {
     "start_timestamp": _start_timestamp,
     "absent": _absent,
     "absent_over_time": _absent_over_time,
-    "histogram_quantile": _histogram_quantile,
-    "histogram_quantiles": _histogram_quantiles,
-    "histogram_fraction": _histogram_fraction,
     "label_replace": _label_replace,
     "label_join": _label_join,
     "info": info,

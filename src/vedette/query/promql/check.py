@@ -28,6 +28,7 @@ from vedette.query.promql.ast import (
 from vedette.query.promql.functions_table import AGGREGATIONS, FUNCTIONS, Signature
 from vedette.query.promql.syntax_error import PromQLSyntaxError
 
+TRIMS = frozenset(("</", ">/"))
 COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
 SET_OPERATORS = frozenset(("and", "or", "unless"))
 
@@ -170,6 +171,8 @@ def check_binary(
 def _bool_problem(node: Binary, scalars: int) -> str:
     if node.return_bool and node.op not in COMPARISONS:
         return "bool modifier can only be used on comparison operators"
+    if node.op in TRIMS and scalars == 2:
+        return f'operator "{node.op}" trims histograms, it cannot be used between scalars'
     if node.op in COMPARISONS and not node.return_bool and scalars == 2:
         return f'comparisons between scalars must use BOOL modifier: "{node.op} bool"'
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from vedette.query.promql.ast import (
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.calls import CALLS, STREAM_CALLS
 from vedette.query.promql.labeling import names_of
+from vedette.query.promql.native.combine import scaled
 from vedette.query.promql.native.hints import forgetful
 from vedette.query.promql.options import EngineOptions
 from vedette.query.promql.plan import is_scalar, is_step_invariant, subquery_range
@@ -146,7 +148,7 @@ class Evaluator:
             return vector if keeps else self.unnamed(vector, call)
         if call.function in STREAM_CALLS:
             change = STREAM_CALLS[call.function](self, call, frame)
-            stream = self.stream(call.args[0], frame).map(change)
+            stream = self.stream(call.args[0], frame).map(Part.floats).map(change)
             return self.unnamed(self._collected(stream, frame), call)
         raise execution_error(f"{call.function}() is not supported", call.span)
 
@@ -212,7 +214,7 @@ class Evaluator:
             case Call() if expr.function in STREAM_CALLS:
                 operand = self.stream(expr.args[0], frame)
                 change = STREAM_CALLS[expr.function](self, expr, frame)
-                return self._unnamed_stream(operand.map(change))
+                return self._unnamed_stream(operand.map(Part.floats).map(change))
             case Binary() if is_scalar(expr.left) != is_scalar(expr.right):
                 return self._scalar_stream(expr, frame)
             case _:
@@ -223,7 +225,8 @@ class Evaluator:
         operand, other = (node.right, node.left) if swap else (node.left, node.right)
         scalar = self.scalar(other, frame)
         inner = self.stream(operand, frame)
-        stream = inner.map(lambda part: binary.part_with_scalar(node, part, scalar, swap))
+        change = partial(self._scalar_part, node, scalar, swap)
+        stream = inner.map(change)
         return (
             self._unnamed_stream(stream)
             if binary.changes_meaning(node, self.options.window_2x)
@@ -414,7 +417,10 @@ class Evaluator:
         if isinstance(value, Scalar):
             return Scalar(-value.values)
         self.budget.need(CELL_BYTES * value.values.size)
-        return self.unnamed(replace(value, values=-value.values), node)
+        natives = value.histograms
+        if natives is not None:
+            natives = scaled(natives, np.full(natives.rows, -1.0))
+        return self.unnamed(replace(value, values=-value.values, histograms=natives), node)
 
     def _binary(self, node: Binary, frame: Frame) -> Value:
         left, right = self.value(node.left, frame), self.value(node.right, frame)
@@ -423,17 +429,18 @@ class Evaluator:
         if isinstance(left, Vector) and isinstance(right, Vector):
             if node.op in binary.SET_OPERATORS:
                 return binary.set_operation(node, left, right, self.budget)
-            return binary.vectors(node, left, right, self.options, self.budget)
+            return binary.vectors(node, left, right, self.options, self.remarks, self.budget)
         if isinstance(left, Vector) and isinstance(right, Scalar):
             return self._with_scalar(node, left, right.values, swap=False)
         if isinstance(left, Scalar) and isinstance(right, Vector):
             return self._with_scalar(node, right, left.values, swap=True)
         raise execution_error(f'operator "{node.op}" is not defined for strings', node.span)
 
+    def _scalar_part(self, node: Binary, scalar: F64, swap: bool, part: Part) -> Part:
+        return binary.part_with_scalar(node, part, scalar, swap, self.remarks)
+
     def _with_scalar(self, node: Binary, vector: Vector, scalar: F64, swap: bool) -> Vector:
-        stream = stream_of(vector).map(
-            lambda part: binary.part_with_scalar(node, part, scalar, swap)
-        )
+        stream = stream_of(vector).map(partial(self._scalar_part, node, scalar, swap))
         if vector.values.size <= PART_CELLS:
             self.budget.need(CELL_BYTES * vector.values.size)
             result = stream.sole()
@@ -447,7 +454,8 @@ class Evaluator:
 
     def _aggregation(self, node: Aggregation, frame: Frame) -> Vector:
         if node.op in STREAMED:
-            return streamed(node, self.stream(node.expr, frame), len(frame), self.budget)
+            stream = self.stream(node.expr, frame)
+            return streamed(node, stream, len(frame), self.remarks, self.budget)
         parameter: F64 | str = ""
         if node.op == "count_values" and node.parameter is not None:
             parameter, old = self.text(node.parameter), self.options.window_2x
@@ -455,7 +463,8 @@ class Evaluator:
         elif node.parameter is not None:
             parameter = self.scalar(node.parameter, frame)
             self._check_parameter(node, node.parameter, parameter)
-        return whole(node, self.vector(node.expr, frame), parameter, self.budget)
+        vector = self.vector(node.expr, frame)
+        return whole(node, vector, parameter, self.remarks, self.budget)
 
     def _check_parameter(self, node: Aggregation, expr: Expr, value: F64) -> None:
         if node.op == "quantile":

@@ -70,9 +70,12 @@ def _filled(
     labels = only(other.vector.labels, names).take(first[chosen])
     present = missing[chosen]
     budget.need(2 * CELL_BYTES * (present.size + side.vector.values.size))
+    natives, none = side.vector.histograms, np.full(present.shape, -1, np.int32)
     vector = Vector(
         concat([side.vector.labels, labels]),
         np.concatenate([side.vector.values, np.full(present.shape, value)]),
         np.concatenate([side.vector.mask(), present]),
+        None,
+        None if natives is None else natives.at(np.concatenate([natives.index, none])),
     )
     return Side(vector, np.concatenate([side.ids, chosen]))

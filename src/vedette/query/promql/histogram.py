@@ -44,12 +44,13 @@ Measure = Callable[[Buckets], F64]
 
 
 def measure_histograms(
-    vector: Vector, measure: Measure, span: Span, remarks: Remarks, budget: Budget
+    vector: Vector, measure: Measure, span: Span, remarks: Remarks, budget: Budget, named: bool
 ) -> Vector:
     """Apply ``measure`` to the histograms that the series of ``vector`` make up.
 
     Series belong together when they agree in all labels but ``le``; those without a number there
-    are left out with a warning. The result keeps ``__name__``.
+    are left out with a warning, that says of which metric if ``named``. The result keeps
+    ``__name__``.
     """
 
     def measured(buckets: Buckets) -> F64:
@@ -57,7 +58,7 @@ def measure_histograms(
         budget.need(_BUCKET_BYTES * buckets.counts.size)
         return measure(buckets)
 
-    bounds = _upper_bounds(vector, span, remarks)
+    bounds = _upper_bounds(vector, span, remarks, named)
     budget.need(3 * CELL_BYTES * vector.values.size)
     rows = np.flatnonzero(~np.isnan(bounds))
     vector, bounds = vector.take(rows), bounds[rows]
@@ -76,18 +77,16 @@ def measure_histograms(
     return Vector(labels.take(groups.first), values, present, unnamed)
 
 
-def _upper_bounds(vector: Vector, span: Span, remarks: Remarks) -> F64:
+def _upper_bounds(vector: Vector, span: Span, remarks: Remarks, named: bool) -> F64:
     column = vector.labels.column(LE)
     codes, texts = (np.zeros(len(vector), np.int32), ("",)) if column is None else column
     parsed = np.array([_float(text) for text in texts])
     bad = np.unique(codes[np.isnan(parsed[codes])])
     for code in bad[:10]:
         row = int(np.flatnonzero(codes == code)[0])
-        remarks.warn(
-            f'bucket label "{LE}" is missing or has a malformed value of "{texts[code]}" '
-            f'for metric name "{vector.labels.labels(row).get(METRIC_NAME)}"',
-            span,
-        )
+        name = vector.labels.labels(row).get(METRIC_NAME) if named else ""
+        text = f'bucket label "{LE}" is missing or has a malformed value of "{texts[code]}"'
+        remarks.warn(f'{text} for metric name "{name}"' if name else text, span)
     return np.asarray(parsed[codes])
 
 

@@ -57,7 +57,7 @@ _SKIP = re.compile(r"(?:[ \t\r\n]++|#[^\r\n]*+)*+")
 _COMMON = r"""
     | (?P<NUMBER> 0[xX][0-9A-Za-z_]*+ | \.?[0-9](?:[eE][+-](?=[0-9])|[0-9A-Za-z_.])*+ )
     | (?P<STRING> "(?:[^"\\\n]|\\[^\n])*+" | '(?:[^'\\\n]|\\[^\n])*+' | `[^`]*+` )
-    | (?P<SYMBOL> ==|=~|!=|!~|<=|>=|[-+*/%^<>=(){}\[\],@:] )
+    | (?P<SYMBOL> ==|=~|!=|!~|<=|>=|</|>/|[-+*/%^<>=(){}\[\],@:] )
 """
 _TOKEN = re.compile(r"(?P<WORD> [A-Za-z_:][A-Za-z0-9_:]*+ )" + _COMMON, re.VERBOSE)
 _TOKEN_IN_BRACKETS = re.compile(r"(?P<WORD> [A-Za-z_][A-Za-z0-9_]*+ )" + _COMMON, re.VERBOSE)

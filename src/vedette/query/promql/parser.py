@@ -58,7 +58,7 @@ PRECEDENCE = MappingProxyType(
         "or": 1,
         "and": 2,
         "unless": 2,
-        **dict.fromkeys(("==", "!=", "<", "<=", ">", ">="), 3),
+        **dict.fromkeys(("==", "!=", "<", "<=", ">", ">=", "</", ">/"), 3),
         "+": 4,
         "-": 4,
         **dict.fromkeys(("*", "/", "%", "atan2"), 5),

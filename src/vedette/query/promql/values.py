@@ -6,7 +6,7 @@ presence apart from its values; the ``ABSENT`` bit pattern appears only at the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -240,6 +240,22 @@ class Natives:
     def result(self) -> Histograms | None:
         """Return all of them, with ``index`` int32[K, S]; ``None`` where there were none."""
         return None if self._index is None else joined(self._parts, self._index)
+
+
+def stacked_histograms(vectors: Sequence[Vector]) -> Histograms | None:
+    """Return the histograms of the series of all ``vectors``, one vector after another."""
+    parts = [vector.histograms for vector in vectors if vector.histograms is not None]
+    if not parts:
+        return None
+    rows, index = 0, []
+    for vector in vectors:
+        own = vector.histograms
+        if own is None:
+            index.append(np.full(vector.values.shape, -1, np.int32))
+        else:
+            index.append(np.where(own.index < 0, own.index, own.index + np.int32(rows)))
+            rows += own.rows
+    return joined(parts, np.concatenate(index))
 
 
 def _turned(histograms: Histograms | None) -> Histograms | None:
