@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.promqltest.natives import as_custom_buckets, columns, result_points, same
 from tests.promqltest.pinned import pinned
 from tests.promqltest.script import Clear, Eval, Expectation, Load, ScriptError, read
 from vedette.model.arrays import F64, I64
+from vedette.model.histograms import Histograms, HistogramValue
 from vedette.model.labels import Labels
 from vedette.model.results import (
     Annotation,
@@ -114,11 +116,20 @@ def _judge(samples: MemorySamples, case: Eval, outcome: Outcome) -> None:
 
 def _load(samples: MemorySamples, load: Load) -> None:
     for labels, points, offsets in load.series:
-        # Native histograms are left out: the engine cannot evaluate them yet.
-        kept = [k for k, p in enumerate(points) if isinstance(p, float)]
+        kept = [k for k, p in enumerate(points) if p is not None]
         ts = np.array([k * load.step for k in kept], np.int64)
-        values = np.array([points[k] for k in kept], np.float64)
-        samples.add(labels, ts, values, _starts(ts, [offsets[k] for k in kept] if offsets else []))
+        values, histograms = columns([points[k] for k in kept])
+        start = _starts(ts, [offsets[k] for k in kept] if offsets else [])
+        samples.add(labels, ts, values, start, histograms)
+    if load.nhcb:
+        for labels, points in as_custom_buckets((row[0], row[1]) for row in load.series):
+            samples.add(labels, *_custom(points, load.step))
+
+
+def _custom(points: list[Point], step: int) -> tuple[I64, F64, None, Histograms | None]:
+    kept = [k for k, p in enumerate(points) if p is not None]
+    values, histograms = columns([points[k] for k in kept])
+    return np.array(kept, np.int64) * step, values, None, histograms
 
 
 def _starts(ts: I64, offsets: list[int | None]) -> I64 | None:
@@ -190,7 +201,11 @@ def _compare_in_range(
     else:
         some = ~is_absent(np.ascontiguousarray(ranged.values[:, 1]))
         rows = np.flatnonzero(some)
-        cut = VectorResult(ranged.labels.take(rows), at, ranged.values[rows, 1:2])
+        natives = ranged.histograms
+        if natives is not None:
+            natives = natives.at(natives.index[rows, 1:2])
+        values = ranged.values[rows, 1:2]
+        cut = VectorResult(ranged.labels.take(rows), at, values, (), natives)
         _compare(case, cut, annotations=False)
 
 
@@ -241,13 +256,12 @@ def _compare_scalar(case: Eval, result: ScalarResult) -> None:
 
 
 def _compare_vector(case: Eval, result: VectorResult) -> None:
-    rows = [_points(row) for row in result.values]
+    natives = result.histograms
+    rows = [
+        result_points(row, None if natives is None else natives.at(natives.index[s]))
+        for s, row in enumerate(result.values)
+    ]
     _compare_points(case, list(zip(result.labels.rows(), rows, strict=True)))
-
-
-def _points(values: F64) -> list[Point]:
-    absent = is_absent(np.ascontiguousarray(values))
-    return [None if gone else float(v) for v, gone in zip(values, absent, strict=True)]
 
 
 def _compare_samples(case: Eval, result: SamplesResult) -> None:
@@ -257,15 +271,12 @@ def _compare_samples(case: Eval, result: SamplesResult) -> None:
     times = list(range(start, end + 1, step))
     found = []
     for row in result.series:
-        labels, at = row.labels, _by_time(row.ts, row.values)
+        labels = row.labels
+        at = dict(zip(row.ts.tolist(), result_points(row.values, row.histograms), strict=True))
         if set(at) - set(times):
             raise MismatchError(f"samples of {labels} at unexpected times: {sorted(at)}")
         found.append((labels, [at.get(t) for t in times]))
     _compare_points(case, found)
-
-
-def _by_time(ts: I64, values: F64) -> dict[int, Point]:
-    return dict(zip(ts.tolist(), values.tolist(), strict=True))
 
 
 def _compare_points(case: Eval, found: list[tuple[Labels, list[Point]]]) -> None:
@@ -287,7 +298,9 @@ def _compare_points(case: Eval, found: list[tuple[Labels, list[Point]]]) -> None
 
 def equal(wanted: Point, got: Point) -> bool:
     """Return whether two points agree to a millionth."""
-    if wanted is None or got is None or isinstance(wanted, str) or isinstance(got, str):
+    if isinstance(wanted, HistogramValue) and isinstance(got, HistogramValue):
+        return same(wanted, got, equal)
+    if not isinstance(wanted, float | int) or not isinstance(got, float | int):
         return wanted is None and got is None
     if wanted == got or (math.isnan(wanted) and math.isnan(got)):
         return True

@@ -7,12 +7,21 @@ block of lines that belong to a command.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tests.promqltest.natives import ANY_HINT
 from vedette.kit.duration import parse_duration
+from vedette.model.histograms import HistogramValue
 from vedette.model.labels import Labels
-from vedette.query.promql.notation import NUMBER, Point, number, series_line
+from vedette.query.promql.notation import (
+    NUMBER,
+    Point,
+    number,
+    points_with_hints,
+    series_line,
+    split_series,
+)
 from vedette.query.promql.parser import parse
 
 _EVAL = re.compile(
@@ -214,7 +223,18 @@ def _result_line(case: Eval, line: str) -> None:
     elif re.fullmatch(rf"[+-]?{NUMBER}", line):
         case.scalar = number(line)
     else:
-        case.series.append(series_line(line))
+        case.series.append(_expected(line))
+
+
+def _expected(line: str) -> tuple[Labels, list[Point]]:
+    """Return the series that ``line`` expects; a histogram without a hint takes any."""
+    labels, rest = split_series(line)
+    out: list[Point] = []
+    for point, hinted in points_with_hints(rest):
+        if isinstance(point, HistogramValue) and not hinted:
+            point = replace(point, reset_hint=ANY_HINT)
+        out.append(point)
+    return labels, out
 
 
 def _expect_line(case: Eval, line: str) -> None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 
+from vedette.model.histograms import HistogramValue
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import MatchOp
 from vedette.model.samples import STALE
 from vedette.query.promql.ast import VectorSelector
+from vedette.query.promql.native.notation import read_histogram, stepped
 from vedette.query.promql.parser import parse
 
-Point = float | str | None
-"""A value, the text of a native histogram, or ``None`` for no sample."""
+Point = float | HistogramValue | None
+"""A value, a native histogram, or ``None`` for no sample."""
 
 NUMBER = r"(?:[iI]nf|[nN]a[nN]|0[xX][0-9a-fA-F]+(?![\d]*x)|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
 _REPEATED = re.compile(rf"([+-]?{NUMBER})(?:([+-]{{1,2}})({NUMBER}))?x(\d+)")
@@ -28,6 +30,12 @@ class NotationError(ValueError):
 
 def series_line(line: str) -> tuple[Labels, list[Point]]:
     """Return the labels and the expanded points of ``metric{label="value"} points``."""
+    labels, rest = split_series(line)
+    return labels, points(rest)
+
+
+def split_series(line: str) -> tuple[Labels, str]:
+    """Return the labels of ``metric{label="value"} points``, and what follows them."""
     at = 0
     while at < len(line) and (line[at].isalnum() or line[at] in "_:"):
         at += 1
@@ -37,7 +45,7 @@ def series_line(line: str) -> tuple[Labels, list[Point]]:
     # "{{" begins a native histogram, which is a point.
     if brace < len(line) and line[brace] == "{" and not line.startswith("{{", brace):
         at = _closing(line, brace)
-    return labels_of(line[:at]), points(line[at:])
+    return labels_of(line[:at]), line[at:]
 
 
 def _closing(line: str, at: int) -> int:
@@ -77,18 +85,33 @@ def number(text: str) -> float:
 
 def points(text: str) -> list[Point]:
     """Expand ``1 2+3x2 _ _x3 stale {{…}}``."""
-    out: list[Point] = []
+    return [point for point, _ in points_with_hints(text)]
+
+
+def points_with_hints(text: str) -> list[tuple[Point, bool]]:
+    """Expand ``text``, and say of each histogram whether it says something of counter resets."""
+    out: list[tuple[Point, bool]] = []
     rest = text.strip()
     while rest:
         histogram = _HISTOGRAM.match(rest)
         if histogram:
-            out += [histogram[0]] * (int(histogram[4] or 0) + 1)
+            out += _histograms(histogram)
             rest = rest[histogram.end() :].strip()
             continue
         word, _, rest = rest.partition(" ") if "\t" not in rest else _first_word(rest)
         rest = rest.strip()
-        out += _expanded(word)
+        out += [(point, False) for point in _expanded(word)]
     return out
+
+
+def _histograms(match: re.Match[str]) -> list[tuple[Point, bool]]:
+    """Expand ``{{…}}``, ``{{…}}x3``, ``{{…}}+{{…}}x3`` and ``{{…}}-{{…}}x3``."""
+    (first, hinted), times = read_histogram(match[1]), int(match[4] or 0)
+    if match[3] is None:
+        return [(first, hinted)] * (times + 1)
+    step, hinted = read_histogram(match[3])
+    sign = 1.0 if match[2] == "+" else -1.0
+    return [(point, hinted) for point in stepped(first, step, times, sign)]
 
 
 def _first_word(text: str) -> tuple[str, str, str]:
