@@ -19,8 +19,10 @@ import numpy as np
 
 from vedette.model.arrays import I32
 from vedette.model.labels import Labels
-from vedette.receive.wire.remote_write import WriteLimits, decode, decompress
+from vedette.receive.wire.remote_write import decode
+from vedette.receive.wire.request import WriteLimits
 from vedette.receive.wire.sender import SenderCache
+from vedette.receive.wire.snappy import decompress
 from vedette.scrape.formats import Answer
 from vedette.scrape.settings import ScrapeJob
 from vedette.scrape.target import TargetScrape

@@ -6,17 +6,14 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from vedette.model.metadata import MetricMetadata
 from vedette.model.samples import SampleBatch
 from vedette.receive.stats import IntakeStats
 from vedette.receive.wire.errors import TooLargeError, WireError
-from vedette.receive.wire.remote_write import (
-    Inflater,
-    WriteLimits,
-    WriteRequest,
-    WrittenMetadata,
-    decode,
-)
+from vedette.receive.wire.remote_write import decode
+from vedette.receive.wire.request import WriteLimits, WriteRequest
 from vedette.receive.wire.sender import SenderCaches
+from vedette.receive.wire.snappy import Inflater
 from vedette.storage.interface import Ingest, OverloadedError, SeriesIndex, StorageError
 
 WAY = "remote_write"
@@ -60,7 +57,7 @@ class RemoteWriteHandler:
         self._limits = limits or WriteLimits()
         self._caches = caches or SenderCaches()
         self._inflater = Inflater()
-        self._metadata: OrderedDict[str, WrittenMetadata] = OrderedDict()
+        self._metadata: OrderedDict[str, MetricMetadata] = OrderedDict()
 
     async def handle(
         self, body: bytes, headers: Mapping[str, str], sender: str, app: str
@@ -86,14 +83,22 @@ class RemoteWriteHandler:
         self._note(request)
         return await self._store(request, app)
 
-    def metadata(self) -> Mapping[str, WrittenMetadata]:
+    def metadata(self) -> Mapping[str, MetricMetadata]:
         """Return what senders last said of each metric family."""
         return dict(self._metadata)
 
     async def _store(self, request: WriteRequest, app: str) -> WriteOutcome:
         count = len(request.refs)
         if count:
-            batch = SampleBatch(app, request.refs, request.ts, request.values)
+            batch = SampleBatch(
+                app,
+                request.refs,
+                request.ts,
+                request.values,
+                start=request.start,
+                histograms=request.histograms,
+                exemplars=request.exemplars,
+            )
             try:
                 await self._ingest.append_samples(batch)
             except OverloadedError as error:
@@ -113,11 +118,11 @@ class RemoteWriteHandler:
         return WriteOutcome(400, message, count, request.rejected)
 
     def _note(self, request: WriteRequest) -> None:
-        if request.exemplars:
-            self._stats.dropped(WAY, "exemplar", request.exemplars)
+        if request.bad_exemplars:
+            self._stats.dropped(WAY, "exemplar", request.bad_exemplars)
         for metadata in request.metadata:
-            self._metadata[metadata.family] = metadata
-            self._metadata.move_to_end(metadata.family)
+            self._metadata[metadata.metric] = metadata
+            self._metadata.move_to_end(metadata.metric)
         while len(self._metadata) > _MOST_FAMILIES:
             self._metadata.popitem(last=False)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from vedette.receive.wire.remote_write import WriteLimits, WriteRequest, decode, decompress
+from vedette.receive.wire.remote_write import decode
+from vedette.receive.wire.request import WriteLimits, WriteRequest
 from vedette.receive.wire.sender import SenderCache
+from vedette.receive.wire.snappy import decompress
 from vedette.storage.series_index import MemorySeriesIndex
 
 

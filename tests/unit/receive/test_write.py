@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.receive.doubles import Index, Store, label, part, sample, series
 from vedette.receive.stats import IntakeStats
-from vedette.receive.wire.remote_write import WriteLimits
+from vedette.receive.wire.request import WriteLimits
 from vedette.receive.write import RemoteWriteHandler, WriteOutcome
 from vedette.storage.interface import OverloadedError, StorageError
 

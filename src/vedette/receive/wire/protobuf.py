@@ -13,7 +13,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _LONGEST_VARINT = 10
 
 
-def varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+def varint(data: bytes | memoryview, at: int, end: int) -> tuple[int, int]:
     """Return the unsigned 64-bit number at ``at`` and the place behind it.
 
     Raises:
@@ -31,12 +31,17 @@ def varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     raise WireError("malformed", "a number is longer than ten bytes", at)
 
 
+def field_end(data: bytes | memoryview, at: int, end: int) -> int:
+    """Return where the field at ``at`` ends; raises as :func:`fields`."""
+    return next(fields(data, at, end))[4]
+
+
 def signed(number: int) -> int:
     """Return the int64 whose two's complement is ``number``."""
     return number - (1 << 64) if number >> 63 else number
 
 
-def fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+def fields(data: bytes | memoryview, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
     """Yield number, wire type, start of the field, start of its content, and its end.
 
     The content of a varint is the varint, of bytes what follows their length.

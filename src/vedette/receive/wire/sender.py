@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.model.arrays import I32, I64, Mask
-from vedette.receive.wire.frames import Bytes, Frame, Frames, fixed_bits, frame_at
+from vedette.receive.wire.frames import Bytes, Frame, Frames, Span, fixed_bits, frame_at
+from vedette.receive.wire.protobuf import field_end
 
+FixedBits = Callable[[int, I64, Mask], Bytes]
 FrameAt = Callable[[memoryview, int], Frame | None]
 
 _ENTRY_OVERHEAD = 150
@@ -60,12 +62,13 @@ class Match:
     """n known series of one sample each: where they stand in the body, and what they are.
 
     ``tail`` int64[n] is where their samples end; ``full`` bool[n], whether those have a value;
-    ``refs`` int32[n].
+    ``refs`` int32[n]; ``others`` are spans of the body that hold anything else.
     """
 
     tail: I64
     full: Mask
     refs: I32
+    others: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class _Runs:
         self.rows: list[tuple[int, int]] = []
         self.tails: list[I64] = []
         self.fulls: list[Mask] = []
+        self.others: list[Span] = []
         self.known = 0
 
     def add(self, row: int, last: int, tail: I64, full: Mask) -> None:
@@ -94,17 +98,20 @@ class _Runs:
 
     def match(self, refs: I32) -> Match:
         parts = [refs[row:last] for row, last in self.rows]
+        others = tuple(self.others)
         if len(parts) == 1:
-            return Match(self.tails[0], self.fulls[0], parts[0])
-        return Match(np.concatenate(self.tails), np.concatenate(self.fulls), np.concatenate(parts))
+            return Match(self.tails[0], self.fulls[0], parts[0], others)
+        tails, fulls = np.concatenate(self.tails), np.concatenate(self.fulls)
+        return Match(tails, fulls, np.concatenate(parts), others)
 
 
 class Ring:
     """Series of a sender in the order in which they came: their refs and their bytes."""
 
-    def __init__(self, frame_at: FrameAt = frame_at) -> None:
-        """Take what reads one series of a body, given the body and where the series begins."""
+    def __init__(self, frame_at: FrameAt = frame_at, fixed_bits: FixedBits = fixed_bits) -> None:
+        """Take what reads a series of a body, and which bits of series every round must share."""
         self._frame_at = frame_at
+        self._fixed_bits = fixed_bits
         self._learning = Patience()
         self._mending = Patience()
         self.clear()
@@ -138,11 +145,19 @@ class Ring:
 
         Values and timestamps may differ. Series may be missing, come again, or have become or
         ceased to be 0.0, which changes their length: the comparison goes on behind them.
+
+        Raises:
+            WireError: what is no series of the usual shape is malformed.
         """
         data, runs = buf.data, _Runs()
         while at < len(buf):
             frame = self._frame_at(data, at)
-            if frame is None or len(runs.rows) > _FREE_RUNS + runs.known // _FEWEST:
+            if frame is None:
+                end = field_end(data, at, len(buf))
+                runs.others.append((at, end))
+                at = end
+                continue
+            if len(runs.rows) > _FREE_RUNS + runs.known // _FEWEST:
                 return None
             row = self._place.get(bytes(data[frame.labels : frame.sample]))
             if row is None:
@@ -250,7 +265,7 @@ class Ring:
         for row in sorted(self._changed):
             new = self._changed[row]
             begin, end = self._begin[row : row + 2].tolist()
-            own = fixed_bits(len(new.content), np.array([new.tail]), np.array([new.full]))
+            own = self._fixed_bits(len(new.content), np.array([new.tail]), np.array([new.full]))
             fixed += self._fixed[done:begin], (np.frombuffer(new.content, np.uint8) & own).tobytes()
             mask += self._mask[done:begin], own
             lengths[row], tails[row], self._full[row] = len(new.content), new.tail, new.full
@@ -293,7 +308,7 @@ class Ring:
         content = np.concatenate([buf[first:last] for first, last in pieces])
         ends, full = np.cumsum(end - begin), frames.full[rows]
         tail = ends - (end - frames.tail[rows])
-        mask = fixed_bits(len(content), tail, full)
+        mask = self._fixed_bits(len(content), tail, full)
         base, old = len(self._refs), self._begin[-1]
         self._place.update(zip(new, range(base, base + len(new)), strict=True))
         self._fixed += (content & mask).tobytes()
