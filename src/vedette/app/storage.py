@@ -14,6 +14,7 @@ from vedette.app.families import counter, gauge
 from vedette.config.settings import Settings
 from vedette.kit.clock import Clock
 from vedette.storage.chdb.supervisor import ChildEngine
+from vedette.storage.exemplars import StoredExemplars
 from vedette.storage.head.head import Head, HeadSettings
 from vedette.storage.ingest import IngestPipeline, IngestSettings
 from vedette.storage.interface import StorageError
@@ -55,6 +56,8 @@ class StorageRooms:
             IngestSettings(flush_after_ms=round(wanted.segment_seconds * 1000)),
         )
         self.samples = StoredSamples(self.ingest, self._head, self._columns)
+        self.exemplars = StoredExemplars(self.ingest.exemplars, self.index, self._columns)
+        self.metadata = self.ingest.metadata
         self.events = StoredEvents(self.ingest.events, self._columns)
         self.alert_states = SqlAlertStates(self.database)
         self.leases = SqlLeases(self.database)
@@ -105,7 +108,7 @@ class StorageRooms:
             ("step",),
             {
                 ("accepted",): stats.samples,
-                ("flushed",): stats.samples_flushed,
+                ("flushed",): stats.flush.samples,
                 ("replayed",): stats.samples_replayed,
             },
         )
@@ -113,13 +116,31 @@ class StorageRooms:
             "vedette_storage_events",
             "Events by what became of them.",
             ("step",),
-            {("accepted",): stats.events, ("flushed",): stats.events_flushed},
+            {("accepted",): stats.events, ("flushed",): stats.flush.events},
         )
         yield counter(
             "vedette_storage_refused",
             "Samples that were no news or not plausible, by reason.",
             ("reason",),
             {(reason.value,): n for reason, n in stats.refused.items()},
+        )
+        yield counter(
+            "vedette_storage_exemplars",
+            "Exemplars by what became of them.",
+            ("step",),
+            {("accepted",): stats.exemplars, ("flushed",): stats.flush.exemplars},
+        )
+        yield counter(
+            "vedette_storage_exemplars_refused",
+            "Exemplars that were no news or not plausible, by reason.",
+            ("reason",),
+            {(reason.value,): n for reason, n in stats.exemplars_refused.items()},
+        )
+        yield counter(
+            "vedette_storage_metadata_refused",
+            "Statements on metrics beyond the limits of number and length.",
+            (),
+            {(): self.metadata.refused},
         )
         yield counter(
             "vedette_storage_errors",

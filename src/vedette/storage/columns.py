@@ -18,6 +18,7 @@ from vedette.model.events import Event
 from vedette.model.histograms import Histograms
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
+from vedette.model.metadata import MetricMetadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,17 @@ class ChunkBatch:
         return np.diff(self.offsets)
 
 
+@dataclass(frozen=True, slots=True)
+class StoredExemplar:
+    """An exemplar with the labels of its series (``__name__`` included); ``ts`` in ms."""
+
+    app: str
+    series: Labels
+    ts: int
+    value: float
+    labels: Labels
+
+
 class ColumnStore(Protocol):
     """Where flushed data rests. Blocking; raises ``StorageError`` when the engine cannot."""
 
@@ -64,6 +76,27 @@ class ColumnStore(Protocol):
 
     def insert_events(self, events: Sequence[Event], token: str) -> None:
         """Insert; durable (fsynced) when it returns. A repeated ``token`` changes nothing."""
+        ...
+
+    def insert_exemplars(self, exemplars: Sequence[StoredExemplar], token: str) -> None:
+        """Insert; durable (fsynced) when it returns. A repeated ``token`` changes nothing."""
+        ...
+
+    def find_exemplars(
+        self, matchers: Sequence[Matcher], start: int, end: int, limit: int
+    ) -> list[StoredExemplar]:
+        """Return the newest ``limit`` exemplars of each matching metric, in any order.
+
+        ``start <= ts <= end``; only on days on which the series has samples.
+        """
+        ...
+
+    def insert_metadata(self, statements: Sequence[MetricMetadata], seen: int) -> None:
+        """Remember ``statements``, which were made at ``seen`` (ms)."""
+        ...
+
+    def load_metadata(self) -> list[MetricMetadata]:
+        """Return all statements, oldest first."""
         ...
 
     def bounds(self) -> tuple[int, int] | None:

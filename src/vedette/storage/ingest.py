@@ -12,8 +12,8 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 
@@ -22,19 +22,19 @@ import numpy as np
 from vedette.kit.clock import Clock
 from vedette.model.arrays import I32
 from vedette.model.events import Event
-from vedette.model.samples import ABSENT_BITS, HISTOGRAM_BITS, NAN_BITS, SampleBatch, bits
+from vedette.model.samples import SampleBatch
 from vedette.storage.columns import ColumnStore
+from vedette.storage.flush import Flusher, FlushStats
 from vedette.storage.head.admission import Refusal
 from vedette.storage.head.events import UnflushedEvents
+from vedette.storage.head.exemplars import ExemplarRefusal, RecentExemplars
 from vedette.storage.head.head import Head
-from vedette.storage.histogram_rows import through
+from vedette.storage.incoming import plain
 from vedette.storage.interface import OverloadedError, StorageError
+from vedette.storage.metadata import KnownMetadata
 from vedette.storage.series_index import MemorySeriesIndex, parse_canonical
-from vedette.storage.spool.chunks import event_parts, sample_parts
 from vedette.storage.spool.files import SpoolFiles
 from vedette.storage.spool.frames import (
-    EventsRecord,
-    Record,
     SamplesRecord,
     SeriesRecord,
     encode_events,
@@ -45,7 +45,6 @@ from vedette.storage.spool.tail import SpoolTail
 log = logging.getLogger(__name__)
 
 _ENDLESS = 2**62
-_LOWEST_RESERVED = min(ABSENT_BITS, HISTOGRAM_BITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +58,7 @@ class IngestSettings:
         check_ms: how often :meth:`IngestPipeline.run` looks for work.
         retry_max_ms: longest pause between attempts while the column store refuses.
         spool: of the segments.
+        exemplars: the most recent ones that are held in memory.
     """
 
     queue_bytes: int = 64 << 20
@@ -67,22 +67,23 @@ class IngestSettings:
     check_ms: int = 1_000
     retry_max_ms: int = 30_000
     spool: SpoolSettings = field(default_factory=SpoolSettings)
+    exemplars: int = 100_000
 
 
 @dataclass(slots=True)
 class IngestStats:
-    """Counters of the way in; those of the spool stand in ``spool``."""
+    """Counters of the way in; those of its parts stand in ``spool`` and ``flush``."""
 
     spool: SpoolStats
+    flush: FlushStats
     refused: Counter[Refusal]
+    exemplars_refused: Counter[ExemplarRefusal]
     samples: int = 0
+    exemplars: int = 0
     events: int = 0
     batches: int = 0
     overloaded: int = 0
     spool_errors: int = 0
-    segments_flushed: int = 0
-    samples_flushed: int = 0
-    events_flushed: int = 0
     flush_errors: int = 0
     samples_replayed: int = 0
     events_replayed: int = 0
@@ -140,7 +141,12 @@ class IngestPipeline:
         self._columns = columns
         self._clock = clock
         self._spool = Spool(files, index.canonical, self.settings.spool)
-        self.stats = IngestStats(self._spool.stats, head.stats.refused)
+        self._flusher = Flusher(self._spool, columns, self.events)
+        self.exemplars = RecentExemplars(self.settings.exemplars)
+        self.metadata = KnownMetadata()
+        self.stats = IngestStats(
+            self._spool.stats, self._flusher.stats, head.stats.refused, self.exemplars.refused
+        )
         self._next = 1
         self._sequence = 0
         self._queued = 0
@@ -153,7 +159,7 @@ class IngestPipeline:
         self._flushing = asyncio.Lock()
         self._spool_error = ""
         self._flush_error = ""
-        self.flushed_ranges = FlushedRanges()
+        self.flushed_ranges = self._flusher.ranges
 
     # Life
 
@@ -202,6 +208,8 @@ class IngestPipeline:
         self._sequence = self._spool.sequence
         self._next = self._sequence + 1
         self._head.incomplete_until(self._spool.floor)
+        with contextlib.suppress(StorageError):  # the next scrapes tell it again
+            self.metadata.restore(self._columns.load_metadata())
         flushed = 0
         for segment in self._spool.segments():
             self._replay(segment)
@@ -239,9 +247,12 @@ class IngestPipeline:
         batch = record.batch
         inside = batch.refs < len(refs)
         mapped: I32 = np.where(inside, refs[np.where(inside, batch.refs, 0)], np.int32(-1))
-        if (mapped < 0).any():
+        if len(batch) and (mapped < 0).any():
             # The limit of series was lowered, or a definition was damaged.
             self._head.incomplete_until(int(batch.ts.max()))
+        for each in batch.exemplars:
+            ref = int(refs[each.series]) if 0 <= each.series < len(refs) else -1
+            self.exemplars.replay(replace(each, series=ref))
         self._head.append(replace(batch, refs=mapped), record.sequence, _ENDLESS)
         self.stats.samples_replayed += len(batch)
 
@@ -266,12 +277,17 @@ class IngestPipeline:
             OverloadedError: the queue is full; nothing was taken.
             StorageError: the disk refused; nothing was acknowledged.
         """
-        size = 24 * len(batch) + 256
+        size = _size(batch)
         self._admit(size)
         sequence = self._next
         self._next += 1
-        taken = self._head.append(_plain(batch), sequence, self._clock.now_ms())
-        if not len(taken):
+        now = self._clock.now_ms()
+        taken = self._head.append(plain(batch), sequence, now)
+        if batch.exemplars:
+            shown = self.exemplars.take(batch.exemplars, now)
+            taken = replace(taken, exemplars=shown)
+            self.stats.exemplars += len(shown)
+        if not len(taken) and not taken.exemplars:
             # Its samples may be known from a batch that is still on its way to the disk.
             await self._enqueue(_Entry(sequence, 0, self._future()))
             return self._sequence
@@ -410,7 +426,7 @@ class IngestPipeline:
             moved = 0
             try:
                 for segment in waiting:
-                    await asyncio.to_thread(self._flush_segment, segment)
+                    await asyncio.to_thread(self._flusher.flush, segment)
                     moved += 1
                     self._evict(segment.last_sequence)
             except (StorageError, OSError) as error:
@@ -419,31 +435,21 @@ class IngestPipeline:
                 if self._head.nbytes > self._head.settings.budget:
                     self._evict(waiting[moved].first_sequence - 1)
                 raise StorageError(f"segment {waiting[moved].name}: {error}") from error
+            await self._persist_metadata()
             self._flush_error = ""
             return moved
 
-    def _flush_segment(self, segment: Segment) -> None:
-        events: list[EventsRecord] = []
-        records = _without_events(self._spool.read(segment), events)
-        for part, chunks in enumerate(sample_parts(records)):
-            try:
-                self._columns.insert_samples(chunks, self._spool.token(segment, f"s{part}"))
-            finally:  # an insert that failed may have happened all the same
-                self.flushed_ranges.add(int(chunks.ts.min()))
-            self.stats.samples_flushed += len(chunks.ts)
-        self._flush_events(segment, events)
-        self._spool.retire(segment)
-        self.stats.segments_flushed += 1
-
-    def _flush_events(self, segment: Segment, records: Sequence[EventsRecord]) -> None:
-        if not records:
+    async def _persist_metadata(self) -> None:
+        new = self.metadata.unsaved()
+        if not new:
             return
-        with self.events.flushing:
-            self.events.uncertain_until = max(self.events.uncertain_until, segment.last_sequence)
-            for part, events in enumerate(event_parts(records)):
-                self._columns.insert_events(events, self._spool.token(segment, f"e{part}"))
-                self.stats.events_flushed += len(events)
-            self.events.drop(segment.last_sequence)
+        try:
+            await asyncio.to_thread(self._columns.insert_metadata, new, self._clock.now_ms())
+        except StorageError as error:
+            self.stats.flush_errors += 1
+            self._flush_error = str(error)
+            raise
+        self.metadata.saved(new)
 
     def _evict(self, flushed: int) -> None:
         """Let the head forget what is flushed; in need, what the spool alone has."""
@@ -463,58 +469,7 @@ class IngestPipeline:
         )
 
 
-class FlushedRanges:
-    """Tells caches of the column store which times are not as they were.
-
-    Written by the flush, read by any thread.
-    """
-
-    def __init__(self, remembered: int = 1024) -> None:
-        self._inserts: deque[tuple[int, int]] = deque(maxlen=remembered)
-        self.position = 0
-        """How many inserts there have been."""
-
-    def add(self, oldest: int) -> None:
-        """Note an insert of samples whose oldest is ``oldest`` (ms)."""
-        self._inserts.append((self.position, oldest))
-        self.position += 1
-
-    def unchanged(self, position: int, end: int) -> bool:
-        """Return whether no insert since ``position`` reached back to ``end`` (ms)."""
-        later = [(at, oldest) for at, oldest in list(self._inserts) if at >= position]
-        forgotten = self.position - position > len(later)
-        return not forgotten and all(oldest > end for _, oldest in later)
-
-
-def _without_events(records: Iterable[Record], events: list[EventsRecord]) -> Iterator[Record]:
-    """Yield ``records`` without those of events, which go to ``events``."""
-    for record in records:
-        if isinstance(record, EventsRecord):
-            events.append(record)
-        else:
-            yield record
-
-
-def _plain(batch: SampleBatch) -> SampleBatch:
-    """Return ``batch`` with the patterns that never come from outside made ordinary NaNs.
-
-    ``HISTOGRAM`` stays where there is a histogram, and a histogram where its sample says so.
-    """
-    patterns = bits(batch.values)
-    if patterns.max(initial=0) < _LOWEST_RESERVED and batch.histograms is None:
-        return batch
-    marked = patterns == HISTOGRAM_BITS
-    reserved = patterns == ABSENT_BITS
-    histograms = batch.histograms
-    if histograms is None:
-        reserved |= marked
-    else:
-        held = histograms.index >= 0
-        reserved |= marked & ~held
-        if bool((held & ~marked).any()):
-            histograms = through(histograms, np.where(marked, histograms.index, np.int32(-1)))
-    if not reserved.any():
-        return replace(batch, histograms=histograms)
-    values = batch.values.copy()
-    bits(values)[reserved] = NAN_BITS
-    return replace(batch, values=values, histograms=histograms)
+def _size(batch: SampleBatch) -> int:
+    """Return about how many bytes ``batch`` takes on its way to the disk."""
+    histograms = batch.histograms.nbytes if batch.histograms is not None else 0
+    return 24 * len(batch) + histograms + 256 * len(batch.exemplars) + 256

@@ -14,7 +14,8 @@ from vedette.model.events import Event
 from vedette.model.histograms import Histograms, HistogramValue, histogram_value, histograms_of
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
-from vedette.storage.columns import ChunkBatch
+from vedette.model.metadata import MetricMetadata
+from vedette.storage.columns import ChunkBatch, StoredExemplar
 from vedette.storage.interface import StorageError
 from vedette.storage.matching import matches
 from vedette.storage.regroup import Runs, offsets_of, regroup
@@ -34,6 +35,8 @@ class MemoryColumns:
         self._tokens: set[str] = set()
         self._points: dict[tuple[str, Labels], dict[int, Sample]] = {}
         self._events: list[Event] = []
+        self._exemplars: list[StoredExemplar] = []
+        self._metadata: dict[MetricMetadata, int] = {}
         self.stored: Counter[tuple[str, Labels, int]] = Counter()
         """How often each sample was inserted: more than once is a fault of the flush."""
         self.down = False
@@ -77,6 +80,43 @@ class MemoryColumns:
                 self._tokens.add(token)
                 self._events.extend(events)
         self._burn()
+
+    def insert_exemplars(self, exemplars: Sequence[StoredExemplar], token: str) -> None:
+        """Insert unless ``token`` is known."""
+        self._check()
+        with self._lock:
+            if token not in self._tokens:
+                self._tokens.add(token)
+                self._exemplars.extend(exemplars)
+        self._burn()
+
+    def find_exemplars(
+        self, matchers: Sequence[Matcher], start: int, end: int, limit: int
+    ) -> list[StoredExemplar]:
+        """Return the newest ``limit`` exemplars per metric."""
+        self._check()
+        with self._lock:
+            found = [
+                each
+                for each in self._exemplars
+                if start <= each.ts <= end and matches(matchers, each.series)
+            ]
+        by_metric: dict[str, list[StoredExemplar]] = {}
+        for each in sorted(found, key=lambda e: e.ts, reverse=True):
+            by_metric.setdefault(each.series.metric, []).append(each)
+        return [each for shown in by_metric.values() for each in shown[:limit]]
+
+    def insert_metadata(self, statements: Sequence[MetricMetadata], seen: int) -> None:
+        """Remember statements."""
+        self._check()
+        with self._lock:
+            self._metadata.update(dict.fromkeys(statements, seen))
+
+    def load_metadata(self) -> list[MetricMetadata]:
+        """Return all statements, oldest first."""
+        self._check()
+        with self._lock:
+            return sorted(self._metadata, key=self._metadata.__getitem__)
 
     def bounds(self) -> tuple[int, int] | None:
         """Return the oldest and the newest timestamp."""

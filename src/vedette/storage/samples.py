@@ -13,9 +13,10 @@ from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.storage.byte_lru import ByteLru, block_bytes
 from vedette.storage.columns import ColumnStore
+from vedette.storage.flush import FlushedRanges
 from vedette.storage.head.events import UnflushedEvents
 from vedette.storage.head.head import Head
-from vedette.storage.ingest import FlushedRanges, IngestPipeline
+from vedette.storage.ingest import IngestPipeline
 from vedette.storage.interface import (
     NO_LIMITS,
     Check,

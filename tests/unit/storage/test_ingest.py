@@ -17,9 +17,10 @@ from tests.unit.storage.chdb.chunks import labels, named, points
 from vedette.kit.clock import FakeClock
 from vedette.model.events import Event
 from vedette.model.samples import ABSENT_BITS, NAN_BITS, SampleBatch
+from vedette.storage.flush import FlushedRanges
 from vedette.storage.head.admission import Refusal
 from vedette.storage.head.head import Head
-from vedette.storage.ingest import FlushedRanges, IngestPipeline, IngestSettings
+from vedette.storage.ingest import IngestPipeline, IngestSettings
 from vedette.storage.interface import OverloadedError, StorageError
 from vedette.storage.memory_columns import MemoryColumns
 from vedette.storage.samples import StoredSamples

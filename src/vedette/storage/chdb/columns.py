@@ -13,9 +13,10 @@ import numpy as np
 from vedette.model.arrays import I64
 from vedette.model.blocks import Selection
 from vedette.model.events import Event
-from vedette.model.labels import METRIC_NAME, Labels
+from vedette.model.labels import METRIC_NAME, Labels, series_id
 from vedette.model.matchers import Matcher
-from vedette.storage.chdb import events, histograms
+from vedette.model.metadata import MetricMetadata
+from vedette.storage.chdb import events, exemplars, histograms, metadata
 from vedette.storage.chdb.catalog import Catalog, Registration, StoredSeries
 from vedette.storage.chdb.decode import Vectors, blocks, stored_rows
 from vedette.storage.chdb.encode import (
@@ -34,7 +35,7 @@ from vedette.storage.chdb.migrate import migrate
 from vedette.storage.chdb.native import Column, nested, numbers, texts
 from vedette.storage.chdb.session import StatementRunner
 from vedette.storage.chdb.supervisor import ChildEngine
-from vedette.storage.columns import ChunkBatch
+from vedette.storage.columns import ChunkBatch, StoredExemplar
 from vedette.storage.interface import StorageError
 
 # A selection of more series of a metric reads the whole metric instead of naming each.
@@ -138,6 +139,59 @@ class ChdbColumns:
                     f"{token}/{day}",
                     partial(self._has_event, chosen[0]),
                 )
+
+    def insert_exemplars(self, exemplars_: Sequence[StoredExemplar], token: str) -> None:
+        """Insert; see ``ColumnStore``. Each day that the exemplars touch is one atomic insert."""
+        if not exemplars_:
+            return
+        days = days_of(np.array([each.ts for each in exemplars_], np.int64))
+        with self._inserting:
+            for day in np.unique(days).tolist():
+                chosen = [exemplars_[k] for k in np.flatnonzero(days == day).tolist()]
+                series = {(e.app, e.series): None for e in chosen}
+                self._catalog.register(
+                    [Registration(app, one, series_id(one), day) for app, one in series]
+                )
+                self._insert_once(
+                    "exemplars",
+                    exemplars.EXEMPLAR_COLUMNS,
+                    exemplars.exemplar_block(chosen),
+                    f"{token}/{day}",
+                    partial(self._has_exemplar, chosen[0]),
+                )
+
+    def _has_exemplar(self, exemplar: StoredExemplar) -> bool:
+        found = self._run.rows(
+            "SELECT count() AS n FROM exemplars WHERE app = {app:String}"
+            " AND metric = {metric:String} AND id = unhex({id:String}) AND ts = {ts:Int64}",
+            {
+                "app": exemplar.app,
+                "metric": exemplar.series.metric,
+                "id": series_id(exemplar.series).hex(),
+                "ts": exemplar.ts,
+            },
+        )
+        return bool(numbers(found["n"])[0])
+
+    def find_exemplars(
+        self, matchers: Sequence[Matcher], start: int, end: int, limit: int
+    ) -> list[StoredExemplar]:
+        """Return the newest exemplars of each matching metric; see ``ColumnStore``."""
+        start, end = max(start, _I64.min + DAY_MS), min(end, _I64.max - DAY_MS)
+        return [
+            each
+            for series in self._catalog.select(matchers, *_days(start, end))
+            for each in exemplars.find(self._run, series, start, end, limit)
+        ]
+
+    def insert_metadata(self, statements: Sequence[MetricMetadata], seen: int) -> None:
+        """Remember ``statements``; see ``ColumnStore``."""
+        with self._inserting:
+            metadata.insert(self._run, statements, seen)
+
+    def load_metadata(self) -> list[MetricMetadata]:
+        """Return all statements, oldest first."""
+        return metadata.load(self._run)
 
     def _insert_once(
         self, table: str, columns: str, data: bytes, token: str, present: Callable[[], bool]

@@ -16,7 +16,7 @@ from vedette.model.events import Event
 from vedette.model.histograms import Histograms
 from vedette.model.labels import Labels, series_id
 from vedette.model.samples import SampleBatch
-from vedette.storage.columns import ChunkBatch
+from vedette.storage.columns import ChunkBatch, StoredExemplar
 from vedette.storage.histogram_rows import picked, side_by_side
 from vedette.storage.series_index import parse_canonical
 from vedette.storage.spool.frames import EventsRecord, Record, SamplesRecord, SeriesRecord
@@ -28,6 +28,9 @@ PART_SAMPLES = 262_144
 
 PART_EVENTS = 65_536
 """Events of one insert. Part of the format, as above."""
+
+PART_EXEMPLARS = 16_384
+"""Exemplars of one insert. Part of the format, as above."""
 
 _FIRST_ROOM = 16_384
 _GROWTH = 4
@@ -41,6 +44,29 @@ def event_parts(records: Sequence[Record]) -> Iterator[tuple[Event, ...]]:
     events.sort(key=lambda e: (e.app, e.type, e.ts, e.id))
     for k in range(0, len(events), PART_EVENTS):
         yield tuple(events[k : k + PART_EVENTS])
+
+
+def exemplar_parts(
+    records: Sequence[SamplesRecord], series: Sequence[SeriesRecord]
+) -> Iterator[tuple[StoredExemplar, ...]]:
+    """Yield the exemplars of ``records`` in inserts; ``series`` are the segment's definitions."""
+    shown = {each.series for record in records for each in record.batch.exemplars}
+    if not shown:
+        return
+    labels: dict[int, Labels] = {}
+    for definition in series:
+        for ref, canonical in zip(definition.refs.tolist(), definition.canonical, strict=True):
+            if ref in shown:
+                labels[ref] = _identity(canonical)[0]
+    found = [
+        StoredExemplar(record.batch.app, labels[each.series], each.ts, each.value, each.labels)
+        for record in records
+        for each in record.batch.exemplars
+        if each.series in labels
+    ]
+    found.sort(key=lambda e: (e.app, e.series.pairs, e.ts, e.labels.pairs))
+    for k in range(0, len(found), PART_EXEMPLARS):
+        yield tuple(found[k : k + PART_EXEMPLARS])
 
 
 def sample_parts(records: Iterable[Record]) -> Iterator[ChunkBatch]:
