@@ -1,4 +1,4 @@
-"""Remote write and range queries, the same ones to Vedette, Prometheus and VictoriaMetrics.
+"""Remote write and queries, the same ones to Vedette, Prometheus and VictoriaMetrics.
 
 All systems hold the same samples, sent in the same requests. Queries are asked in turn, so that a
 machine whose speed drifts does not favour one of them; each figure is the median of its runs.
@@ -8,113 +8,137 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import numpy as np
 
 from bench import dataset, remote_write
+from bench.dataset import Dataset, Layout
 from bench.processes import Running, prometheus, vedette, victoria_metrics
+from bench.report import PROMETHEUS, VICTORIA, Aim, Report, Row
 
 RUNS = 7
 STEPS = 1_440
 QUERIES = {
-    "rate by job, 6 h": "sum by (job) (rate(http_requests_total[5m]))",
-    "max by job, 6 h": "max by (job) (http_requests_total)",
-    "topk of rates, 6 h": "topk(5, sum by (route) (rate(http_requests_total[5m])))",
+    "sum of rates": "sum by (job) (rate(http_requests_total[5m]))",
+    "quantile of a histogram": "histogram_quantile(0.95,"
+    " sum by (le, route) (rate(http_duration_seconds_bucket[5m])))",
+    "maximum": "max by (job) (queue_length)",
 }
+FAST = (Aim(PROMETHEUS, 0.1), Aim(VICTORIA, 1.0))
 CONFIG = """
 query: {prometheus_2_windows: true}
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
-    """What taking the whole set cost one system."""
-
-    name: str
-    cpu_per_million: float
-    seconds: float
-    resident_mb: float
+def start_all(stack: ExitStack) -> list[Running]:
+    """Start the three systems, and let each finish what it does at its start."""
+    starts = (lambda: vedette(CONFIG), prometheus, victoria_metrics)
+    systems = [stack.enter_context(start()) for start in starts]
+    time.sleep(3)
+    return systems
 
 
-def main() -> int:
-    """Measure and print; return an exit code."""
-    now = int(time.time()) // 60 * 60_000
-    data = dataset.build(now)
+def now_ms() -> int:
+    """Return the time, in whole minutes of milliseconds."""
+    return int(time.time()) // 60 * 60_000
+
+
+def ranges(report: Report) -> None:
+    """Measure remote write and range queries on both layouts, and bytes on disk."""
+    for layout in Layout:
+        data = dataset.build(now_ms(), metrics=dataset.METRICS, layout=layout)
+        bodies = remote_write.requests(data)
+        print(f"{layout}: {data.samples:,} samples in {len(bodies):,} requests of ~2,000 samples")
+        with ExitStack() as stack:
+            systems = start_all(stack)
+            figures = {s.name: write(s, bodies) / data.samples * 1e6 for s in systems}
+            report.add(
+                Row(
+                    f"remote write, {layout}, all processes of a system",
+                    "CPU-s per million samples",
+                    figures,
+                    (Aim(PROMETHEUS, 0.15), Aim(VICTORIA, 0.6)),
+                )
+            )
+            time.sleep(3)
+            for title, query in QUERIES.items():
+                times, difference = compare_range(systems, query, data)
+                print(f"largest relative difference to Prometheus: {difference:.1e}")
+                report.add(
+                    Row(f"{title}, 6 h in 1,440 steps, {layout}: {query}", "ms", times, FAST)
+                )
+            if layout is Layout.ALIGNED:
+                times = in_turn(systems, "query", {"query": "vector(1)"}, 300)
+                report.add(
+                    Row("tiny query on a kept connection", "ms", times, (Aim(PROMETHEUS, 1),))
+                )
+
+
+def instants(report: Report) -> None:
+    """Measure an instant query over 100,000 series."""
+    data = dataset.wide(now_ms())
     bodies = remote_write.requests(data)
-    print(f"{data.samples:,} samples in {len(bodies):,} remote-write requests of at most 2,000\n")
+    query = "sum by (pod) (rate(pod_bytes_total[5m]))"
     with ExitStack() as stack:
-        systems = [
-            stack.enter_context(start()) for start in (_vedette, prometheus, victoria_metrics)
-        ]
-        time.sleep(3)  # whatever a system does at its start is not what is measured
-        writes = [_write(system, bodies, data.samples) for system in systems]
-        _print_writes(writes)
+        systems = start_all(stack)
+        for system in systems:
+            write(system, bodies)
         time.sleep(3)
-        for title, query in QUERIES.items():
-            _compare(title, query, systems, data)
-    return 0
+        times = in_turn(systems, "query", {"query": query, "time": data.end // 1000})
+        aims = (Aim(PROMETHEUS, 0.05), Aim(VICTORIA, 0.1))
+        report.add(Row(f"instant over 100,000 series: {query}", "ms", times, aims))
 
 
-def _vedette() -> Any:
-    return vedette(CONFIG)
-
-
-def _write(system: Running, bodies: list[bytes], samples: int) -> Write:
+def write(system: Running, bodies: Sequence[bytes]) -> float:
+    """Send all ``bodies`` and return the CPU seconds that it cost the system."""
     before = system.cpu_seconds()
-    began = time.monotonic()
     with httpx.Client(base_url=system.url, timeout=60) as http:
         for body in bodies:
             answer = http.post("/api/v1/write", content=body, headers=remote_write.HEADERS)
             answer.raise_for_status()
-    seconds = time.monotonic() - began
-    cpu = system.cpu_seconds() - before
-    return Write(system.name, cpu / samples * 1e6, seconds, system.resident_bytes() / 2**20)
+    return system.cpu_seconds() - before
 
 
-def _print_writes(writes: list[Write]) -> None:
-    print("remote write, acknowledged on disk by Vedette (CPU of all processes of a system)")
-    reference = next(w for w in writes if w.name == "prometheus")
-    for write in writes:
-        print(
-            f"  {write.name:16} {write.cpu_per_million:6.2f} CPU-s per million samples   "
-            f"{write.seconds:6.1f} s wall   {write.resident_mb:6.0f} MB resident   "
-            f"{write.cpu_per_million / reference.cpu_per_million:5.2f} × prometheus"
-        )
-    print()
-
-
-def _compare(title: str, query: str, systems: list[Running], data: dataset.Dataset) -> None:
-    step = (data.end - data.start) // 1000 // STEPS
-    end = data.end // 1000
-    params = {"query": query, "start": end - (STEPS - 1) * step, "end": end, "step": step}
+def in_turn(
+    systems: Sequence[Running],
+    path: str,
+    params: Mapping[str, Any],
+    runs: int = RUNS,
+    see: Callable[[str, httpx.Response], None] = lambda _name, _answer: None,
+) -> dict[str, float]:
+    """Return the median milliseconds of a request to each system, asked one after another."""
     times: dict[str, list[float]] = {system.name: [] for system in systems}
-    answers: dict[str, Any] = {}
     with ExitStack() as stack:
         clients = {
             s.name: stack.enter_context(httpx.Client(base_url=s.url, timeout=120)) for s in systems
         }
-        for run in range(RUNS + 1):
+        for run in range(runs + 1):
             for name, http in clients.items():
-                extra = {"nocache": "1"} if name == "victoriametrics" else {}
+                extra = {"nocache": "1"} if name == VICTORIA else {}
                 began = time.perf_counter()
-                answer = http.get("/api/v1/query_range", params={**params, **extra})
+                answer = http.get(f"/api/v1/{path}", params={**params, **extra})
                 elapsed = (time.perf_counter() - began) * 1000
                 answer.raise_for_status()
                 if run:  # the first one warms up
                     times[name].append(elapsed)
-                answers[name] = answer
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    difference = disagreement(answers["vedette"].json(), answers["prometheus"].json())
-    print(f"{title}: {query}, {STEPS} steps, through HTTP")
-    for name, median in medians.items():
-        ratio = median / medians["vedette"]
-        low, high = min(times[name]), max(times[name])
-        print(f"  {name:16} {median:8.1f} ms ({low:.1f}–{high:.1f})   {ratio:6.1f} × vedette")
-    print(f"  largest relative difference to prometheus: {difference:.1e}\n")
+                see(name, answer)
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def compare_range(
+    systems: Sequence[Running], query: str, data: Dataset
+) -> tuple[dict[str, float], float]:
+    """Return median milliseconds of a range query, and the difference to Prometheus' answer."""
+    step = (data.end - data.start) // 1000 // STEPS
+    end = data.end // 1000
+    params = {"query": query, "start": end - (STEPS - 1) * step, "end": end, "step": step}
+    answers: dict[str, httpx.Response] = {}
+    times = in_turn(systems, "query_range", params, see=answers.__setitem__)
+    return times, disagreement(answers["vedette"].json(), answers["prometheus"].json())
 
 
 def disagreement(ours: dict[str, Any], theirs: dict[str, Any]) -> float:

@@ -6,28 +6,26 @@ import statistics
 import time
 
 from bench.processes import prometheus, vedette, victoria_metrics
+from bench.report import Report, Row
 
 RUNS = 5
 
 
-def main() -> int:
-    """Measure and print; return an exit code."""
-    print(f"start with an empty folder until ready, median of {RUNS}")
+def startup(report: Report) -> None:
+    """Measure the start with an empty folder, and the memory right after it."""
+    seconds: dict[str, float] = {}
+    resident: dict[str, float] = {}
     for name, start in (
         ("vedette", vedette),
         ("prometheus", prometheus),
         ("victoriametrics", victoria_metrics),
     ):
-        seconds, resident = [], []
+        times, sizes = [], []
         for _ in range(RUNS):
             began = time.monotonic()
             with start() as running:
-                seconds.append(time.monotonic() - began)
-                resident.append(running.resident_bytes() / 2**20)
-        print(
-            f"  {name:16} {statistics.median(seconds):5.2f} s "
-            f"({min(seconds):.2f}–{max(seconds):.2f})   "
-            f"{statistics.median(resident):5.0f} MB resident, all processes"
-        )
-    print()
-    return 0
+                times.append(time.monotonic() - began)
+                sizes.append(running.resident_bytes() / 2**20)
+        seconds[name], resident[name] = statistics.median(times), statistics.median(sizes)
+    report.add(Row("start with an empty folder until ready", "s", seconds))
+    report.add(Row("resident memory then, all processes", "MB", resident))
