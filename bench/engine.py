@@ -18,6 +18,7 @@ from vedette.model.blocks import AnyBlock, Block, LabelTable, RaggedBlock, Selec
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.query.promql.engine import Engine
+from vedette.query.promql.kernels import wait_until_compiled
 
 STEP, HOURS, TARGETS, PER_TARGET = 15_000, 6, 50, 40
 END = 1_767_225_600_000
@@ -112,7 +113,8 @@ def ragged(selection: Selection) -> Selection:
             RaggedBlock(
                 block.columns,
                 np.arange(size + 1) * rows,
-                np.tile(block.ts, size),
+                # Each series a little later than the one before: none shares its timestamps.
+                (block.ts + 7 * np.arange(size)[:, None]).ravel(),
                 np.ascontiguousarray(block.values.T).ravel(),
             )
         )
@@ -142,6 +144,7 @@ def main() -> None:
     if arguments.layout == "ragged":
         data = {name: ragged(found) for name, found in data.items()}
     engine = Engine(Fixed(data))
+    wait_until_compiled()
     start = END - 1439 * STEP
     for query in (
         "sum by (job) (rate(x[5m]))",

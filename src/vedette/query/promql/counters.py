@@ -22,6 +22,15 @@ def extrapolated(windows: Windows, counter: bool, per_second: bool, old_clamp: b
     Anything where a window holds fewer than two samples. ``old_clamp`` chooses the order of
     Prometheus 2.x, which compares the distance to the zero point with the threshold.
     """
+    loops = windows.loops()
+    if loops is not None:
+        out = np.zeros(windows.shape)
+        lo, hi, ends = windows.lo, windows.hi, np.ascontiguousarray(windows.ends)
+        if counter:
+            loops.resets(windows.values, lo, hi, out)
+        kind = counter, per_second, old_clamp
+        loops.extrapolate(windows.ts, windows.values, lo, hi, ends, windows.range, kind, out)
+        return out
     first, last = windows.first, windows.last
     start, sampled, near, far, tail = _edges(windows, first, last)
     denominator = sampled * (windows.range / 1000.0) if per_second else sampled

@@ -13,6 +13,7 @@ from vedette.model.blocks import AnyBlock, Block, LabelTable, RaggedBlock, Selec
 from vedette.model.histograms import Histograms
 from vedette.model.samples import is_absent, is_stale
 from vedette.query.promql.budget import Budget
+from vedette.query.promql.kernels import compiled
 from vedette.query.promql.labeling import concat
 from vedette.query.promql.options import NO_STARTS, Starts
 from vedette.query.promql.regroup import cut_block, regrouped, samples_of
@@ -374,13 +375,26 @@ def _flat_windows(block: RaggedBlock, base: int, reach: Reach) -> Iterator[tuple
         yield base + piece.columns.astype(np.int64), windows
 
 
+def _flat_newest(chunk: RaggedBlock, reach: Reach) -> tuple[I64, Mask]:
+    """Return which sample each series shows at each step, int64[K, S], and where it shows one."""
+    ts, offsets, ends = (np.ascontiguousarray(a) for a in (chunk.ts, chunk.offsets, reach.ends))
+    loops = compiled()
+    if loops is not None:
+        shape = len(ends), len(offsets) - 1
+        at, ok = np.empty(shape, np.int64), np.empty(shape, np.bool_)
+        patterns = np.ascontiguousarray(chunk.values).view(np.uint64)
+        loops.newest(ts, patterns, offsets, ends, reach.span, reach.closed, at, ok)
+        return at, ok
+    lo, hi = flat_bounds(ts, offsets, ends, reach.span, reach.closed)
+    at = np.maximum(hi - 1, 0)
+    return at, (hi > lo) & ~is_stale(np.ascontiguousarray(chunk.values[at]))
+
+
 def _ragged_instants(block: RaggedBlock, base: int, reach: Reach, times: bool) -> Iterator[Part]:
     for chunk in _ragged_chunks(block, reach):
         ts, columns = chunk.ts, base + chunk.columns.astype(np.int64)
-        lo, hi = flat_bounds(ts, chunk.offsets, reach.ends, reach.span, reach.closed)
-        at = np.maximum(hi - 1, 0)
+        at, ok = _flat_newest(chunk, reach)
         seen = np.ascontiguousarray(chunk.values[at])
-        ok = (hi > lo) & ~is_stale(seen)
         natives = None
         if chunk.histograms is not None and not times:
             index = np.where(ok, chunk.histograms.index[at], np.int32(-1))

@@ -9,13 +9,14 @@ all series. In the *flat* layout each series has its own timestamps, all stand b
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from vedette.model.arrays import F64, I64, Mask
 from vedette.model.histograms import Histograms
 from vedette.query.promql.budget import Budget
+from vedette.query.promql.kernels import LONGEST_SCAN, Kernels, compiled
 
 _TENSOR_CELLS = 1 << 20
 """Cells of a gathered piece of windows: 8 MB of values."""
@@ -38,7 +39,6 @@ class Windows:
             ``None`` where none is.
         start: start timestamps in ms, int64 of the shape of ``values``, 0 unknown; ``None`` where
             all are unknown or nobody asked for them.
-        first, last: bounds clipped into ``ts``, so that empty windows index something.
     """
 
     ts: I64
@@ -51,13 +51,22 @@ class Windows:
     budget: Budget
     histograms: Histograms | None = None
     start: I64 | None = None
-    first: I64 = field(init=False)
-    last: I64 = field(init=False)
 
-    def __post_init__(self) -> None:
-        top = len(self.ts) - 1
-        object.__setattr__(self, "first", np.minimum(self.lo, top))
-        object.__setattr__(self, "last", np.maximum(self.hi - 1, 0))
+    @property
+    def first(self) -> I64:
+        """Lower bounds, clipped so that those of empty windows index something."""
+        return np.asarray(np.minimum(self.lo, len(self.ts) - 1))
+
+    @property
+    def last(self) -> I64:
+        """Newest samples, clipped so that those of empty windows index something."""
+        return np.asarray(np.maximum(self.hi - 1, 0))
+
+    def loops(self) -> Kernels | None:
+        """Return compiled loops that may be run on these windows, ``None`` where numpy serves."""
+        # Bounds that numpy made stand the other way round in memory.
+        fit = not self.shared and self.lo.flags.c_contiguous and self.values.flags.c_contiguous
+        return compiled() if fit else None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -129,6 +138,13 @@ def flat_bounds(ts: I64, offsets: I64, ends: I64, span: int, closed: bool) -> tu
 
     Counts, for every step, the samples that its edges have passed, instead of searching: O(N + SK).
     """
+    loops = compiled()
+    if loops is not None:
+        shape = len(ends), len(offsets) - 1
+        low, high = np.empty(shape, np.int64), np.empty(shape, np.int64)
+        ts, offsets, ends = (np.ascontiguousarray(a, np.int64) for a in (ts, offsets, ends))
+        loops.bounds(ts, offsets, ends, span, closed, low, high)
+        return low, high
     lengths = np.diff(offsets)
     series = np.repeat(np.arange(len(lengths)) * (len(ends) + 1), lengths)
     hi = _passed(series + _first_step(ts, ends, False), len(lengths), len(ends))
@@ -160,6 +176,11 @@ def window_sums(windows: Windows, values: F64 | None = None) -> F64:
     windows do not share rounding errors as differences of one running sum would.
     """
     table = windows.values if values is None else values
+    loops = windows.loops() if table.flags.c_contiguous else None
+    if loops is not None and _short(windows):
+        out = np.empty(windows.shape)
+        loops.sums(table, windows.lo, windows.hi, out)
+        return out
     out = np.zeros(windows.shape)
     position, count = windows.lo.copy(), windows.count
     longest = int(count.max(initial=0))
@@ -173,6 +194,11 @@ def window_sums(windows: Windows, values: F64 | None = None) -> F64:
         if length <= longest:
             table = table[: -length // 2] + table[length // 2 :]
     return out
+
+
+def _short(windows: Windows) -> bool:
+    """Whether a loop over each window is quicker than putting windows together from parts."""
+    return float(windows.count.sum()) <= LONGEST_SCAN * float(windows.lo.size)
 
 
 def _add_at(out: F64, table: F64, position: I64, chosen: Mask, shared: bool) -> None:
@@ -191,6 +217,11 @@ def window_extremes(windows: Windows, pick: np.ufunc) -> F64:
     A window is covered by two overlapping stretches of a power of two; empty windows give NaN.
     """
     table = windows.values
+    loops = windows.loops()
+    if loops is not None and _short(windows):
+        out = np.empty(windows.shape)
+        loops.extremes(table, windows.lo, windows.hi, pick is np.fmax, out)
+        return out
     out = np.full(windows.shape, np.nan)
     count = windows.count
     longest = int(count.max(initial=0))
