@@ -154,8 +154,7 @@ def join_runs(parts: list[Runs]) -> Runs:
         none = [p.start if p.start is not None else np.zeros(len(p.ts), np.int64) for p in parts]
         start = np.concatenate(none)
     histograms = side_by_side([(p.histograms, len(p.ts)) for p in parts])
-    # lexsort is stable: of equal (series, ts) the one of the earlier part comes first.
-    order = np.lexsort((ts, series))
+    order = _order(parts, series, ts)
     series, ts = series[order], ts[order]
     keep = np.ones(len(ts), bool)
     keep[1:] = (series[1:] != series[:-1]) | (ts[1:] != ts[:-1])
@@ -169,6 +168,25 @@ def join_runs(parts: list[Runs]) -> Runs:
         start[order] if start is not None else None,
         picked(histograms, order),
     )
+
+
+def _order(parts: list[Runs], series: I32, ts: I64) -> I64:
+    """Return the stable order by (series, ts) of the samples of ``parts`` behind each other."""
+    low = int(ts.min(initial=0))
+    span = int(ts.max(initial=0)) - low + 1
+    highest = int(series.max(initial=0))
+    if span * (highest + 1) >= 2**63:
+        # lexsort is stable: of equal (series, ts) the one of the earlier part comes first.
+        return np.lexsort((ts, series))
+    begin, moved = 0, []
+    for part in parts:
+        rows = np.argsort(part.series, kind="stable")
+        moved.append(begin + spread(part.offsets, rows))
+        begin += len(part.ts)
+    at = np.concatenate(moved)
+    # Each part ascends now, and a stable sort is a merge of what ascends already.
+    keys = series[at] * np.int64(span) + (ts[at] - low)
+    return at[np.argsort(keys, kind="stable")]
 
 
 def combine(parts: list[AnyBlock]) -> tuple[AnyBlock, ...]:
