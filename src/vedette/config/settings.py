@@ -50,7 +50,7 @@ class StorageSettings:
     """
 
     state: str = field(default="", repr=False)
-    head_bytes: int = 96 << 20
+    head_bytes: int = 192 << 20
     segment_seconds: float = 60.0
     max_series: int = 1_000_000
     retention_days: int = 30
