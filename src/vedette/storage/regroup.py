@@ -78,9 +78,10 @@ def regroup(runs: Runs, min_shared: int = MIN_SHARED) -> tuple[AnyBlock, ...]:
     filled = np.flatnonzero(lengths)
     if not len(filled):
         return ()
+    likely = _likely_shared(runs, filled, lengths, min_shared)
     blocks: list[AnyBlock] = []
-    alone: list[I64] = []
-    for rows in _equal_hash(runs, filled, lengths):
+    alone: list[I64] = [filled[~likely]]
+    for rows in _equal_hash(runs, filled[likely], lengths):
         if len(rows) < min_shared:
             alone.append(rows)
             continue
@@ -97,8 +98,9 @@ def regroup(runs: Runs, min_shared: int = MIN_SHARED) -> tuple[AnyBlock, ...]:
         values = np.ascontiguousarray(runs.values[at].T)
         histograms = picked(runs.histograms, at.T)
         blocks.append(Block(runs.series[rows], ts[0].copy(), values, start, histograms))
-    if alone:
-        rest = take_runs(runs, np.sort(np.concatenate(alone)))
+    left = np.sort(np.concatenate(alone))
+    if len(left):
+        rest = runs if len(left) == len(lengths) else take_runs(runs, left)
         blocks.append(
             RaggedBlock(
                 rest.series, rest.offsets, rest.ts, rest.values, rest.start, rest.histograms
@@ -107,21 +109,40 @@ def regroup(runs: Runs, min_shared: int = MIN_SHARED) -> tuple[AnyBlock, ...]:
     return tuple(blocks)
 
 
-def _equal_hash(runs: Runs, filled: I64, lengths: I64) -> list[I64]:
-    """Return the rows in lists of equal length, equal first timestamp and equal hash."""
-    longest = int(lengths.max())
+def _likely_shared(runs: Runs, filled: I64, lengths: I64, least: int) -> Mask:
+    """Return which of the rows ``filled`` agree with at least ``least`` − 1 others in the number,
+    the first and the last of their timestamps: only these are worth a look at all of them."""
+    first, last = runs.ts[runs.offsets[filled]], runs.ts[runs.offsets[filled + 1] - 1]
+    key = np.stack([lengths[filled], first, last])
+    order = np.lexsort(key)
+    fresh = np.ones(len(filled), np.bool_)
+    fresh[1:] = (np.diff(key[:, order], axis=1) != 0).any(axis=0)
+    group = np.cumsum(fresh) - 1
+    likely = np.empty(len(filled), np.bool_)
+    likely[order] = np.bincount(group)[group] >= least
+    return likely
+
+
+def _equal_hash(runs: Runs, rows: I64, lengths: I64) -> list[I64]:
+    """Return ``rows`` in lists of equal length and equal hash of the timestamps."""
+    if not len(rows):
+        return []
+    own = lengths[rows]
+    longest = int(own.max())
     weights = np.random.default_rng(_WEIGHTS_SEED).integers(1, 2**62, longest, np.int64) | 1
-    first = runs.offsets[filled]
+    whole = len(rows) == len(lengths)
+    ts = runs.ts if whole else runs.ts[spread(runs.offsets, rows)]
     with np.errstate(over="ignore"):
-        if (lengths == longest).all():
-            hashes = runs.ts.reshape(-1, longest) @ weights
+        if (own == longest).all():
+            hashes = ts.reshape(-1, longest) @ weights
         else:
-            position = np.arange(len(runs.ts)) - np.repeat(runs.offsets[:-1], lengths)
-            hashes = np.add.reduceat(runs.ts * weights[position], first)
-    order = np.lexsort((hashes, lengths[filled]))
-    key = hashes[order], lengths[filled][order]
+            begins = offsets_of(own)[:-1]
+            position = np.arange(len(ts)) - np.repeat(begins, own)
+            hashes = np.add.reduceat(ts * weights[position], begins)
+    order = np.lexsort((hashes, own))
+    key = hashes[order], own[order]
     edges = np.flatnonzero((np.diff(key[0]) != 0) | (np.diff(key[1]) != 0)) + 1
-    return np.split(filled[order], edges)
+    return np.split(rows[order], edges)
 
 
 def block_runs(block: AnyBlock) -> Runs:
