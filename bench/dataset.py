@@ -3,8 +3,8 @@
 *aligned*: 2,000 series of each metric in 50 targets; the series of a target share its timestamps,
 as scraped samples do. *ragged*: each series has timestamps of its own, as pushed samples have.
 Scrapes come with jitter, 0.4 % of them are missing, and some counters reset once or twice, as
-after a restart. Metrics: ``http_requests_total`` (counters), ``http_duration_seconds_bucket`` (classic
-histograms of ten buckets) and ``queue_length`` (gauges of three decimals).
+after a restart. Metrics: ``http_requests_total`` (counters), ``queue_length`` (gauges of three
+decimals) and ``http_duration_seconds_bucket`` (classic histograms of ten buckets).
 """
 
 from __future__ import annotations

@@ -14,13 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vedette.model.arrays import F64, I64, Mask
-from vedette.model.samples import STALE_BITS
-
-U64 = NDArray[np.uint64]
-_STALE = np.uint64(STALE_BITS)
 
 
 def bounds(ts: I64, offsets: I64, ends: I64, span: int, closed: bool, lo: I64, hi: I64) -> None:
@@ -45,18 +40,17 @@ def bounds(ts: I64, offsets: I64, ends: I64, span: int, closed: bool, lo: I64, h
 
 def newest(
     ts: I64,
-    bits: U64,
+    values: F64,
     offsets: I64,
     ends: I64,
     span: int,
     closed: bool,
-    at: I64,
+    out: F64,
     ok: Mask,
 ) -> None:
-    """Write which sample each series shows at each end, and whether it shows one.
+    """Write the value that each series shows at each end, and whether it shows one.
 
-    ``bits`` are the values as unsigned integers: a staleness marker shows nothing. ``at`` is
-    int64[K, S], an index into ``ts``.
+    ``out`` is float64[K, S]. A staleness marker is for the caller to take out of ``ok``.
     """
     for s in range(len(offsets) - 1):
         last = offsets[s + 1]
@@ -68,8 +62,7 @@ def newest(
             if high > offsets[s]:
                 age = ends[k] - ts[high - 1]
                 fresh = age < span or (age == span and closed)
-                fresh = fresh and bits[high - 1] != _STALE
-            at[k, s] = high - 1 if fresh else 0
+            out[k, s] = values[high - 1] if fresh else 0.0
             ok[k, s] = fresh
 
 
@@ -196,7 +189,7 @@ class Kernels:
     """The loops, as machine code that runs without the interpreter's lock."""
 
     bounds: Bounds
-    newest: Callable[[I64, U64, I64, I64, int, bool, I64, Mask], None]
+    newest: Callable[[I64, F64, I64, I64, int, bool, F64, Mask], None]
     resets: Callable[[F64, I64, I64, F64], None]
     extrapolate: Callable[[I64, F64, I64, I64, I64, int, tuple[bool, bool, bool], F64], None]
     sums: Callable[[F64, I64, I64, F64], None]
@@ -208,7 +201,7 @@ PLAIN = Kernels(bounds, newest, resets, extrapolate, sums, extremes)
 
 _ARGUMENTS = {
     "bounds": "times times times int bool TIMES TIMES",
-    "newest": "times patterns times times int bool TIMES MASK",
+    "newest": "times values times times int bool VALUES MASK",
     "resets": "values indices indices VALUES",
     "extrapolate": "times values indices indices times int flags VALUES",
     "sums": "values indices indices VALUES",
@@ -246,7 +239,6 @@ class _Compiler:
         kinds = {
             "times": read(t.int64, 1),
             "values": read(t.float64, 1),
-            "patterns": read(t.uint64, 1),
             "indices": read(t.int64, 2),
             "int": t.int64,
             "bool": t.boolean,

@@ -375,26 +375,34 @@ def _flat_windows(block: RaggedBlock, base: int, reach: Reach) -> Iterator[tuple
         yield base + piece.columns.astype(np.int64), windows
 
 
-def _flat_newest(chunk: RaggedBlock, reach: Reach) -> tuple[I64, Mask]:
-    """Return which sample each series shows at each step, int64[K, S], and where it shows one."""
-    ts, offsets, ends = (np.ascontiguousarray(a) for a in (chunk.ts, chunk.offsets, reach.ends))
+def _looped_instants(chunk: RaggedBlock, reach: Reach) -> tuple[F64, Mask] | None:
+    """Return what each series shows at each step, float64[K, S], and where it shows something.
+
+    ``None`` where the loop for it is not there, or the chunk holds histograms.
+    """
     loops = compiled()
-    if loops is not None:
-        shape = len(ends), len(offsets) - 1
-        at, ok = np.empty(shape, np.int64), np.empty(shape, np.bool_)
-        patterns = np.ascontiguousarray(chunk.values).view(np.uint64)
-        loops.newest(ts, patterns, offsets, ends, reach.span, reach.closed, at, ok)
-        return at, ok
-    lo, hi = flat_bounds(ts, offsets, ends, reach.span, reach.closed)
-    at = np.maximum(hi - 1, 0)
-    return at, (hi > lo) & ~is_stale(np.ascontiguousarray(chunk.values[at]))
+    if loops is None or chunk.histograms is not None:
+        return None
+    ts, offsets, ends = (np.ascontiguousarray(a) for a in (chunk.ts, chunk.offsets, reach.ends))
+    shape = len(ends), len(offsets) - 1
+    seen, ok = np.empty(shape), np.empty(shape, np.bool_)
+    values = np.ascontiguousarray(chunk.values)
+    loops.newest(ts, values, offsets, ends, reach.span, reach.closed, seen, ok)
+    ok &= ~is_stale(seen)
+    return seen, ok
 
 
 def _ragged_instants(block: RaggedBlock, base: int, reach: Reach, times: bool) -> Iterator[Part]:
     for chunk in _ragged_chunks(block, reach):
         ts, columns = chunk.ts, base + chunk.columns.astype(np.int64)
-        at, ok = _flat_newest(chunk, reach)
+        looped = None if times else _looped_instants(chunk, reach)
+        if looped is not None:
+            yield Part(columns, *looped)
+            continue
+        lo, hi = flat_bounds(ts, chunk.offsets, reach.ends, reach.span, reach.closed)
+        at = np.maximum(hi - 1, 0)
         seen = np.ascontiguousarray(chunk.values[at])
+        ok = (hi > lo) & ~is_stale(seen)
         natives = None
         if chunk.histograms is not None and not times:
             index = np.where(ok, chunk.histograms.index[at], np.int32(-1))

@@ -18,6 +18,7 @@ from vedette.query.promql import counters, kernels, select, windows
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.kernels import PLAIN, Kernels
 from vedette.query.promql.options import EngineOptions
+from vedette.query.promql.values import Part
 from vedette.query.promql.windows import Windows
 
 _ODD = [float("nan"), float("inf"), -float("inf"), -0.0]
@@ -68,6 +69,10 @@ def _loops(name: str) -> Kernels:
     if found is None:
         pytest.skip("needs numba: pip install 'vedette[speed]'")
     return found
+
+
+def _mask(part: Part) -> Mask:
+    return np.broadcast_to(True if part.present is None else part.present, part.values.shape)
 
 
 def _windows(block: RaggedBlock, ends: I64, span: int, closed: bool) -> Windows:
@@ -148,12 +153,14 @@ def test_newest_samples(name: str, block: RaggedBlock, ends: I64, span: int, clo
     if not len(block.ts):
         return
     reach = select.Reach(ends, span, closed, Budget(EngineOptions(), lambda: None))
-    with _with(_loops(name)):
-        at, ok = select._flat_newest(block, reach)
-    with _with(None):
-        expected_at, expected = select._flat_newest(block, reach)
-    np.testing.assert_array_equal(ok, expected)
-    np.testing.assert_array_equal(at[ok], expected_at[expected])
+    found = []
+    for loops in (_loops(name), None):
+        with _with(loops):
+            parts = list(select._ragged_instants(block, 0, reach, False))
+        shown = [np.where(_mask(p), p.values, 0.0) for p in parts]
+        found.append((np.concatenate([p.columns for p in parts]), np.concatenate(shown, axis=1)))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
 
 
 def test_a_reset_that_left_the_window_leaves_no_trace() -> None:
