@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import side_by_side, startup
+from bench import side_by_side, startup, tiny
 from bench.processes import PEERS
 from bench.report import Report
 
@@ -15,6 +15,7 @@ PARTS: dict[str, Callable[[Report], None]] = {
     "startup": startup.startup,
     "ranges": side_by_side.ranges,
     "instants": side_by_side.instants,
+    "tiny": tiny.tiny,
 }
 
 

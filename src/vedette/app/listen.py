@@ -16,12 +16,63 @@ _HEAD_SECONDS = 30
 MAX_CONNECTIONS = 1_000
 
 
+class Together(asyncio.Transport):
+    """A transport that sends what is written within one turn of the loop in one piece.
+
+    uvicorn writes the head of an answer and its body apart; a short answer then costs two system
+    calls, and wakes its client twice.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport = transport
+        self._soon = loop.call_soon
+        self._held: list[bytes] = []
+        # What is not about writing goes to the transport itself, without a detour.
+        for name in _PASSED_ON:
+            setattr(self, name, getattr(transport, name))
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Hold ``data`` until the end of the turn."""
+        if not self._held:
+            self._soon(self._flush)
+        self._held.append(bytes(data))
+
+    def close(self) -> None:
+        """Send what is held, then close."""
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._held.clear()
+        self._transport.abort()
+
+    def _flush(self) -> None:
+        held, self._held = self._held, []
+        if held and not self._transport.is_closing():
+            self._transport.write(held[0] if len(held) == 1 else b"".join(held))
+
+
+_PASSED_ON = (
+    "get_extra_info",
+    "get_protocol",
+    "get_write_buffer_size",
+    "is_closing",
+    "is_reading",
+    "pause_reading",
+    "resume_reading",
+    "set_protocol",
+    "set_write_buffer_limits",
+)
+
+
 class PatientProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which closes connections that never say what they want."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows the type in the same way
         """Begin to wait for the first request."""
-        super().connection_made(transport)
+        super().connection_made(Together(transport, self.loop))
         self.loop.call_later(_HEAD_SECONDS, self._close_if_silent, transport)
 
     def _close_if_silent(self, transport: asyncio.Transport) -> None:
