@@ -13,7 +13,15 @@ from vedette.web.api.prometheus import PrometheusApi
 from vedette.web.asgi import router
 from vedette.web.auth import ENDPOINTS, Right, find_endpoints
 
-RAW = {"/federate", "/metrics", "/api/v1/write", "/api/events", "/api/dashboard/ws"}
+RAW = {
+    "/federate",
+    "/metrics",
+    "/api/v1/write",
+    "/v1/metrics",
+    "/api/v1/otlp/v1/metrics",
+    "/api/events",
+    "/api/dashboard/ws",
+}
 
 
 def _routes(owner: Any) -> Iterator[APIRoute]:

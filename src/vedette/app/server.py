@@ -23,11 +23,12 @@ from vedette.app.forwarding import Forwarding
 from vedette.app.intake import events_handler, write_handler
 from vedette.app.listen import HttpServer
 from vedette.app.metrics import SelfMetrics
+from vedette.app.pushes import Pushes
 from vedette.app.queries import PoolSettings, QueryPool
 from vedette.app.querylog import QueryLog
 from vedette.app.scraping import Scraping
 from vedette.app.storage import StorageRooms
-from vedette.config.loader import is_loopback
+from vedette.config.loader import is_loopback, parse_listen
 from vedette.config.settings import Settings
 from vedette.dashboards.operational import operational
 from vedette.kit.clock import Clock, SystemClock
@@ -73,7 +74,9 @@ class Server:
         self._alerting = self._pipeline()
         self._rules = self._rules_runner()
         self._forwarding = Forwarding(settings.remote_write, self._storage, self._clock, VERSION)
-        self._web = WebApp(self._services(admin_token))
+        self._pushes = Pushes(settings.otlp, self._storage, self._intake)
+        self._guard = Guard(self._access(admin_token), self._clock)
+        self._web = WebApp(self._services())
         self._fault: BaseException | None = None
 
     async def run(self, sock: socket.socket, stop: asyncio.Event) -> int:
@@ -124,6 +127,7 @@ class Server:
         self._waiting_for = "starting the scrapes"
         await self._scrape.apply(self._settings.scrape)
         stack.push_async_callback(self._scrape.stop)
+        await self._pushes.start(stack, self._guard)
         for name, loop in (
             ("flush", self._storage.ingest.run()),
             ("housekeeping", self._storage.housekeeping()),
@@ -222,16 +226,22 @@ class Server:
         holder = f"{socket.gethostname()}:{settings.server.port}"
         return RulesRunner(files.groups, around, self._storage.leases, holder)
 
-    def _services(self, admin_token: str) -> Services:
-        settings, dashboard = self._settings, self._settings.dashboard
-        access = AccessSettings(
+    def _access(self, admin_token: str) -> AccessSettings:
+        settings = self._settings
+        hosts = [settings.server.host]
+        if settings.otlp.grpc:
+            hosts.append(parse_listen(settings.otlp.grpc)[0])
+        return AccessSettings(
             admin_token,
             settings.server.hosts | {settings.server.host},
             settings.ingest_keys,
-            is_loopback(settings.server.host),
+            all(map(is_loopback, hosts)),
             settings.server.url.startswith("https://"),
             settings.web.cors_origins,
         )
+
+    def _services(self) -> Services:
+        settings, dashboard = self._settings, self._settings.dashboard
         metrics = SelfMetrics(
             VERSION,
             self._intake,
@@ -246,7 +256,7 @@ class Server:
         )
         return Services(
             clock=self._clock,
-            guard=Guard(access, self._clock),
+            guard=self._guard,
             queries=self._queries,
             panels=self._watching,
             samples=self._storage.samples,
@@ -270,6 +280,7 @@ class Server:
             version=VERSION,
             lookback_ms=settings.query.lookback_ms,
             stats=self._http,
+            intakes=self._pushes.handlers(),
         )
 
     def _readiness(self) -> Readiness:

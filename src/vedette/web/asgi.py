@@ -125,6 +125,8 @@ class WebApp:
             await self.live.serve(receive, send)
         elif self._prometheus.serves(path):
             await self._prometheus(scope, receive, send, caller)
+        elif path in self._services.intakes:
+            await self._intake(self._services.intakes[path], scope, receive, send, caller)
         elif path == "/api/v1/write":
             await self._intake(self._services.remote_write, scope, receive, send, caller)
         elif path == "/api/events" and scope["method"] == "POST":

@@ -86,6 +86,8 @@ ENDPOINTS = (
     _endpoint("GET", "/api/v1/features", Right.READ),
     _endpoint("GET", "/api/v1/notifications", Right.READ),
     _endpoint("POST", "/api/v1/write", Right.INGEST),
+    _endpoint("POST", "/v1/metrics", Right.INGEST),
+    _endpoint("POST", "/api/v1/otlp/v1/metrics", Right.INGEST),
     _endpoint("POST", "/api/events", Right.INGEST),
     _endpoint("GET", "/api/events", Right.READ),
     _endpoint("GET", "/api/events/count", Right.READ),

@@ -242,7 +242,7 @@ class Services:
     """Everything that the web room needs; the callables are cheap snapshots.
 
     ``panels`` answers for the live page, apart from ``queries``, so that nobody's slow query makes
-    it wait.
+    it wait. ``intakes`` are further endpoints that take POSTed bodies, by path.
     """
 
     clock: Clock
@@ -268,3 +268,4 @@ class Services:
     version: str
     lookback_ms: int = 300_000
     stats: HttpStats = field(default_factory=HttpStats)
+    intakes: Mapping[str, IntakeHandler] = field(default_factory=dict)

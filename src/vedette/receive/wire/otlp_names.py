@@ -65,10 +65,10 @@ def metric_name(name: str, unit: str, strategy: Strategy, *, counter: bool, gaug
         UnnamedError: nothing is left of the name.
     """
     main, per = unit_words(unit)
-    endings = [main, f"per_{per}" if per else ""] if strategy.suffixes else []
+    endings = (main, f"per_{per}" if per else "")
     kind = _kind_ending(unit, counter=counter, gauge=gauge) if strategy.suffixes else ""
     if not strategy.escapes:
-        found = _with_utf8_endings(name, endings, kind)
+        found = _with_utf8_endings(name, endings, kind) if strategy.suffixes else name
     elif strategy.suffixes:
         found = _with_words(name, endings, kind)
     else:
@@ -87,26 +87,26 @@ def _kind_ending(unit: str, *, counter: bool, gauge: bool) -> str:
     return "ratio" if gauge and unit == "1" else ""
 
 
-def _with_words(name: str, endings: list[str], kind: str) -> str:
+def _with_words(name: str, endings: tuple[str, str], kind: str) -> str:
     words = [word for word in _NO_METRIC_CHARS.split(name) if word]
-    for ending in endings:
-        text = _clean(ending)
-        if text and text not in words:
-            words.append(text)
+    main, per = _clean(endings[0]), _clean(endings[1]).rstrip("_")
+    per = "" if per == "per" or per in words else per
+    main = "" if main in words else main
+    words += [word for word in (main.rstrip("_") if per else main, per) if word]
     if kind:
         words = [word for word in words if word != kind] + [kind]
     return "_".join(words)
 
 
-def _with_utf8_endings(name: str, endings: list[str], kind: str) -> str:
+def _with_utf8_endings(name: str, endings: tuple[str, str], kind: str) -> str:
     """Return the name as it is, with the endings behind it that it does not have yet."""
     if kind:
         name = _without_ending(name, kind)
-    per = endings[1] if endings else ""
+    main, per = endings
     if per:
         name = _without_ending(name, per)
-    if endings and endings[0] and not name.endswith(endings[0]):
-        name = f"{name}_{endings[0]}"
+    if main and not name.endswith(main):
+        name = f"{name}_{main}"
     return "_".join(part for part in (name, per, kind) if part)
 
 
@@ -137,7 +137,8 @@ def unit_name(unit: str, strategy: Strategy) -> str:
 
 
 def _clean(text: str) -> str:
-    return _NO_UNIT_CHARS.sub("_", text).strip("_")
+    # Prometheus leaves what stands behind a unit, and so do we: it is part of a stored name.
+    return _NO_UNIT_CHARS.sub("_", text).lstrip("_")
 
 
 @lru_cache(maxsize=10_000)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import pairwise
+from operator import itemgetter
 
 import orjson
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -29,6 +32,7 @@ _MOST_BUCKETS = 10_000
 _MOST_EXEMPLAR_CHARS = 128
 _LATEST_MS = 4_102_444_800_000
 _NS = 1_000_000
+_DEEPEST = 16
 
 
 class PointError(Exception):
@@ -224,28 +228,52 @@ def text_of(value: AnyValue) -> str:
     return "" if which is None else json_of(value)
 
 
-def json_of(value: AnyValue) -> str:
-    """Return ``value`` as JSON; bytes as base64."""
+def json_of(value: AnyValue, depth: int = 0) -> str:
+    """Return ``value`` as JSON, members sorted by name, bytes as base64.
 
-    def plain(each: AnyValue, depth: int) -> object:
-        which = each.WhichOneof("value")
-        if depth > 16 or which is None:
-            return None
-        if which == "array_value":
-            return [plain(item, depth + 1) for item in each.array_value.values]
-        if which == "kvlist_value":
-            return {pair.key: plain(pair.value, depth + 1) for pair in each.kvlist_value.values}
-        if which == "bytes_value":
-            return base64.b64encode(each.bytes_value).decode()
-        found: object = getattr(each, which)
-        return found
+    Raises:
+        PointError: for ``label``: it is nested more than 16 levels deep.
+    """
+    if depth > _DEEPEST:
+        raise PointError("label", f"an attribute is nested more than {_DEEPEST} levels deep")
+    match value.WhichOneof("value"):
+        case "string_value":
+            return orjson.dumps(value.string_value).decode()
+        case "bytes_value":
+            text = base64.b64encode(value.bytes_value).decode()
+            return f'"{text}"' if depth else text
+        case "bool_value":
+            return "true" if value.bool_value else "false"
+        case "int_value":
+            return str(value.int_value)
+        case "double_value":
+            return json_number(value.double_value)
+        case "array_value":
+            items = [json_of(item, depth + 1) for item in value.array_value.values]
+            return f"[{','.join(items)}]"
+        case "kvlist_value":
+            pairs = sorted(
+                ((pair.key, pair.value) for pair in _distinct(value.kvlist_value.values)),
+                key=itemgetter(0),
+            )
+            members = [f"{orjson.dumps(k).decode()}:{json_of(v, depth + 1)}" for k, v in pairs]
+            return f"{{{','.join(members)}}}"
+        case _:
+            return "null"
 
-    found = plain(value, 0)
-    if isinstance(found, float) and found.is_integer() and abs(found) < 1e15:
-        return str(int(found))
-    if isinstance(found, str):
-        return found
-    return orjson.dumps(found).decode()
+
+def _distinct(pairs: Iterable[KeyValue]) -> Iterable[KeyValue]:
+    return {pair.key: pair for pair in pairs}.values()
+
+
+def json_number(value: float) -> str:
+    """Return the number as JSON of Go and of JavaScript: an exponent from 1e21 and below 1e-6."""
+    if not math.isfinite(value):
+        return str(value)
+    if not value or 1e-6 <= abs(value) < 1e21:
+        text = f"{Decimal(repr(value)):f}"
+        return text.removesuffix(".0")
+    return re.sub(r"e([+-])0+", r"e\1", repr(value))
 
 
 def attributes(pairs: Iterable[KeyValue]) -> dict[str, str]:
