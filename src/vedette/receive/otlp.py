@@ -234,6 +234,8 @@ def _parse(data: bytes, json: bool) -> ExportMetricsServiceRequest:
         if not json:
             return ExportMetricsServiceRequest.FromString(data)
         said = orjson.loads(data)
+        if not isinstance(said, dict):
+            raise WireError("malformed", "the body is no OTLP message in JSON: it is no object")
         _binary_ids(said, 0)
         return json_format.ParseDict(
             said, ExportMetricsServiceRequest(), ignore_unknown_fields=True

@@ -316,7 +316,7 @@ class _Series:
     def summed(self, base: Mapping[str, str], value: V, point: Point) -> tuple[V, int]:
         """Return the cumulative value and its start in ms; a gauge has none."""
         ts = milliseconds(point.time_unix_nano)
-        start = start_of(point.start_time_unix_nano, ts) if self.cumulative else 0
+        start = start_of(point.start_time_unix_nano, point.time_unix_nano) if self.cumulative else 0
         if not self.delta:
             return value, start
         return self.deltas.add(self.labels(base).canonical(), value, start, ts)
@@ -460,7 +460,7 @@ def _take_exponential(
 def _take_summary(
     series: _Series, point: SummaryDataPoint, base: Mapping[str, str], ts: int, stale: bool
 ) -> None:
-    start = 0 if stale else start_of(point.start_time_unix_nano, ts)
+    start = 0 if stale else start_of(point.start_time_unix_nano, point.time_unix_nano)
 
     def add(labels: Labels, amount: float) -> None:
         series.rows.add(labels, ts, STALE if stale else amount, start)

@@ -78,10 +78,12 @@ def milliseconds(nanos: int) -> int:
     return ms
 
 
-def start_of(nanos: int, ts: int) -> int:
-    """Return the start timestamp in ms; 0 where it is unknown or not before the sample."""
-    ms = nanos // _NS
-    return ms if 0 < ms < ts else 0
+def start_of(nanos: int, end_nanos: int) -> int:
+    """Return the start timestamp in ms; 0 where it is unknown or not before the sample's time."""
+    if not 0 < nanos < end_nanos:
+        return 0
+    # Both may lie in one millisecond, and the start still is the earlier one.
+    return min(nanos // _NS, end_nanos // _NS - 1)
 
 
 def number(point: NumberDataPoint) -> float:
