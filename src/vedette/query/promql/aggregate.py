@@ -12,13 +12,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vedette.kit.xxhash import xxh64
 from vedette.model.arrays import F64, I64, Mask
 from vedette.model.blocks import LabelTable
 from vedette.model.histograms import Histograms
-from vedette.model.labels import METRIC_NAME, series_id
+from vedette.model.labels import METRIC_NAME, Labels
 from vedette.query.promql.ast import Aggregation
 from vedette.query.promql.budget import Budget
-from vedette.query.promql.labeling import Groups, encode, group_by, only, with_column
+from vedette.query.promql.labeling import (
+    Groups,
+    encode,
+    group_by,
+    label_order,
+    only,
+    with_column,
+)
 from vedette.query.promql.native.groups import GroupedHistograms, ignored
 from vedette.query.promql.native.notes import Notes
 from vedette.query.promql.rangefuncs import nan_first_sorted, neumaier, sorted_quantile
@@ -388,11 +396,15 @@ def _selection(node: Aggregation, vector: Vector, k: F64, budget: Budget) -> Vec
     groups, _ = grouping(vector.labels, node)
     kept = np.zeros(vector.values.shape, np.bool_)
     sign = {"topk": -1.0, "bottomk": 1.0, "limitk": 0.0}[node.op]
+    # The first k in the order of labels, whatever order the source has.
+    ranks = np.zeros(len(vector), np.int64)
+    if not sign:
+        ranks[label_order(vector.labels)] = np.arange(len(vector))
     limit = np.clip(np.nan_to_num(k), 0, len(vector)).astype(np.int64)
 
     def work(piece: slice, chosen: I64, rows: I64, values: F64, present: Mask) -> None:
         # Present before absent, then by value with NaN last; equal values keep their order.
-        key = sign * values if sign else np.zeros(values.shape)
+        key = sign * values if sign else np.broadcast_to(ranks[rows], values.shape)
         order = np.lexsort((key, ~present), axis=1)
         rank = np.empty(order.shape, np.int64)
         np.put_along_axis(rank, order, np.arange(order.shape[1])[None, :, None], axis=1)
@@ -410,13 +422,25 @@ def _selection(node: Aggregation, vector: Vector, k: F64, budget: Budget) -> Vec
 
 def _limit_ratio(vector: Vector, ratio: F64, budget: Budget) -> Vector:
     """Keep about the share ``ratio`` of the series; −r keeps just those that 1 − r leaves out."""
-    rows = budget.paced(vector.labels.rows())
-    places = [int.from_bytes(series_id(row)[:8], "big") / 2.0**64 for row in rows]
-    place = np.array(places, np.float64)[:, None]
+    texts = [_encoded(row) for row in budget.paced(vector.labels.rows())]
+    place = (xxh64(texts).astype(np.float64) / 2.0**64)[:, None]
     share = np.clip(ratio, -1.0, 1.0)
     budget.need(_TOTAL_BYTES * vector.values.size)
     kept = np.where(share >= 0, place < share, place >= 1.0 + share)
     return vector.where(kept)
+
+
+def _encoded(labels: Labels) -> bytes:
+    """Return the bytes that Prometheus hashes labels by, so that samples of series agree."""
+    pieces = []
+    for pair in labels:
+        for text in pair:
+            data = text.encode()
+            size = len(data)
+            short = size < 255
+            pieces.append(bytes([size]) if short else b"\xff" + size.to_bytes(3, "little"))
+            pieces.append(data)
+    return b"".join(pieces)
 
 
 def _count_values(node: Aggregation, vector: Vector, label: str, budget: Budget) -> Vector:

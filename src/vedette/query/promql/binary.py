@@ -20,9 +20,12 @@ from vedette.query.promql.fill import Side, filled, fills
 from vedette.query.promql.labeling import (
     Groups,
     any_by_group,
+    braced,
     concat,
     group_all,
     group_by,
+    is_named,
+    nameless,
     only,
     with_column,
 )
@@ -217,10 +220,10 @@ def vectors(
     if matching.cardinality is Cardinality.ONE_TO_ONE:
         _refuse_many_to_one(node, matched, signatures.left[pairs[0]], many.values.shape)
     merged = _merge(node, result, matched, budget)
-    if node.return_bool and METRIC_NAME in merged.labels.names:
+    if node.return_bool and is_named(merged.labels):
         if options.delayed_name_removal:
             return replace(merged, unnamed=np.ones(len(merged), np.bool_))
-        bare = replace(merged, labels=merged.labels.drop(METRIC_NAME))
+        bare = replace(merged, labels=nameless(merged.labels))
         return distinct(bare, node.span, budget)
     return merged
 
@@ -300,9 +303,10 @@ def _refuse_several(
     rows = [int(row) for row in rows if one.mask()[row, step]][:2]
     names = _signature_names(many.labels, one.labels, matching)
     side = "left" if matching.cardinality is Cardinality.ONE_TO_MANY else "right"
-    series = ", ".join(str(one.labels.labels(row)) for row in rows[::-1])
+    series = ", ".join(braced(one.labels.labels(row)) for row in rows[::-1])
     raise execution_error(
-        f"found duplicate series for the match group {only(one.labels, names).labels(rows[0])} "
+        f"found duplicate series for the match group "
+        f"{braced(only(one.labels, names).labels(rows[0]))} "
         f"on the {side} hand-side of the operation: [{series}];"
         "many-to-many matching not allowed: matching labels must be unique on one side",
         node.span,
@@ -379,7 +383,7 @@ def _result_labels(
     node: Binary, matching: VectorMatching, many: LabelTable, one: LabelTable, old: bool
 ) -> LabelTable:
     renamed = node.op in ARITHMETIC and changes_meaning(node, old)
-    labels = many.drop(METRIC_NAME) if renamed else many
+    labels = nameless(many) if renamed else many
     if matching.cardinality is Cardinality.ONE_TO_ONE:
         if matching.on:
             return only(labels, matching.labels)

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from vedette.model.arrays import I64
-from vedette.model.labels import METRIC_NAME
 from vedette.model.results import (
     QueryResult,
     SamplesResult,
@@ -30,7 +29,7 @@ from vedette.query.promql.check import value_type
 from vedette.query.promql.durations import depends_on_query, resolved
 from vedette.query.promql.evaluator import Evaluator
 from vedette.query.promql.features import refusal
-from vedette.query.promql.labeling import label_order
+from vedette.query.promql.labeling import METADATA, is_named, label_order
 from vedette.query.promql.options import EngineOptions as EngineOptions
 from vedette.query.promql.parser import parse
 from vedette.query.promql.remarks import Remarks, bad_data, execution_error
@@ -219,10 +218,11 @@ def _result(
 
 def _renamed(vector: Vector, expr: Expr, budget: Budget) -> Vector:
     """Take away the names that were marked to go, and merge what thereby becomes the same."""
-    column = vector.labels.column(METRIC_NAME)
-    if vector.unnamed is None or column is None or not vector.unnamed.any():
+    if vector.unnamed is None or not is_named(vector.labels) or not vector.unnamed.any():
         return vector
     codes = vector.labels.codes.copy()
-    codes[vector.labels.names.index(METRIC_NAME), vector.unnamed] = 0
+    for name in METADATA:
+        if name in vector.labels.names:
+            codes[vector.labels.names.index(name), vector.unnamed] = 0
     labels = type(vector.labels)(vector.labels.names, codes, vector.labels.values)
     return distinct(replace(vector, labels=labels, unnamed=None), expr.span, budget)

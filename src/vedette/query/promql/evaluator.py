@@ -31,7 +31,7 @@ from vedette.query.promql.ast import (
 )
 from vedette.query.promql.budget import Budget
 from vedette.query.promql.calls import CALLS, STREAM_CALLS
-from vedette.query.promql.labeling import names_of
+from vedette.query.promql.labeling import is_named, nameless, names_of
 from vedette.query.promql.native.combine import scaled
 from vedette.query.promql.native.hints import forgetful
 from vedette.query.promql.options import EngineOptions
@@ -39,6 +39,7 @@ from vedette.query.promql.plan import is_scalar, is_step_invariant, subquery_ran
 from vedette.query.promql.rangefuncs import RANGE_FUNCTIONS, Arguments, RangeFunction
 from vedette.query.promql.remarks import Remarks, execution_error, number
 from vedette.query.promql.select import Found, Reach, instant_parts, unite, window_parts
+from vedette.query.promql.suspects import Suspects
 from vedette.query.promql.values import (
     CELL_BYTES,
     PART_CELLS,
@@ -58,8 +59,6 @@ from vedette.query.source import SampleSource
 
 _SUBQUERY_BYTES = 64
 """Memory for a step of a subquery, of one series: time, value, and the windows over them."""
-
-_COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
 
 class Evaluator:
@@ -235,13 +234,13 @@ class Evaluator:
 
     def _unnamed_stream(self, stream: Stream) -> Stream | None:
         """Return the stream without names, or ``None`` where series could become the same."""
-        if METRIC_NAME not in stream.labels.names:
+        if not is_named(stream.labels):
             return stream
         if self.options.delayed_name_removal:
             return replace(stream, unnamed=np.ones(len(stream.labels), np.bool_))
         if names_of(stream.labels) > 1:
             return None
-        return replace(stream, labels=stream.labels.drop(METRIC_NAME))
+        return replace(stream, labels=nameless(stream.labels))
 
     def instants(self, node: VectorSelector, frame: Frame, times: bool) -> Stream:
         """Return the samples (or their times in seconds) that ``node`` selects at each step."""
@@ -270,7 +269,10 @@ class Evaluator:
         if refused:
             raise refused
         found, reach = self._range(node, frame)
-        self._suspect_gauge(call, found)
+        suspects = None
+        if call.function in ("rate", "increase") and len(found.labels):
+            typed = self.options.type_and_unit_labels
+            suspects = Suspects(found.labels, typed, node.span, self.remarks)
         scalars = tuple(self.scalar(arg, frame) for arg in call.args if not _is_range(arg))
         edges = None
         if modifier is not None:
@@ -286,7 +288,10 @@ class Evaluator:
                 self.budget.check()
                 if windows.start is not None and call.function in ("rate", "increase"):
                     starts.count_overlaps(overlaps, found.labels, columns, windows)
-                yield Part(columns, *function(windows, arguments))
+                part = Part(columns, *function(windows, arguments))
+                if suspects is not None:
+                    suspects.saw(columns, part.present)
+                yield part
             self._warn_overlaps(overlaps, node)
 
         if call.function == "quantile_over_time" and len(found.labels):
@@ -322,20 +327,6 @@ class Evaluator:
         for part in stream.parts():
             seen |= True if part.present is None else part.present.any(axis=1)
         return seen
-
-    def _suspect_gauge(self, call: Call, found: Found) -> None:
-        """Remark on a rate of something that is not named like a counter."""
-        if call.function not in ("rate", "increase") or not found.blocks:
-            return
-        column = found.labels.column(METRIC_NAME)
-        names = [column[1][code] for code in np.unique(column[0])] if column else []
-        for name in names:
-            if name and not name.endswith(_COUNTER_SUFFIXES):
-                self.remarks.info(
-                    "metric might not be a counter, name does not end in "
-                    f'_total/_sum/_count/_bucket: "{name}"',
-                    _range_argument(call).span,
-                )
 
     # ---- selection
 
@@ -459,7 +450,7 @@ class Evaluator:
         parameter: F64 | str = ""
         if node.op == "count_values" and node.parameter is not None:
             parameter, old = self.text(node.parameter), self.options.window_2x
-            check_label_name(parameter, "label name in count_values()", node.parameter.span, old)
+            check_label_name(parameter, "label name", node.parameter.span, old)
         elif node.parameter is not None:
             parameter = self.scalar(node.parameter, frame)
             self._check_parameter(node, node.parameter, parameter)
@@ -468,13 +459,21 @@ class Evaluator:
 
     def _check_parameter(self, node: Aggregation, expr: Expr, value: F64) -> None:
         if node.op == "quantile":
-            self.warn_quantile(value, expr)
+            extremes = {float(value.max()), float(value.min())}
+            self.warn_quantile(np.array(sorted(extremes, reverse=True)), expr)
         elif np.isnan(value).any():
-            raise execution_error(f"Parameter value is NaN for {node.op}", expr.span)
+            what = "Ratio" if node.op == "limit_ratio" else "Parameter"
+            raise execution_error(f"{what} value is NaN", expr.span)
         elif node.op == "limit_ratio":
             self._warn_ratio(value, expr)
-        elif (np.abs(value) >= 2.0**63).any():
-            raise execution_error(f"Scalar value {value.max()} overflows int64", expr.span)
+        elif value.max() < 1:
+            return
+        elif value.min() <= -(2.0**63):
+            text = number(float(value.min()))
+            raise execution_error(f"Scalar value {text} underflows int64", expr.span)
+        elif value.max() >= 2.0**63:
+            text = number(float(value.max()))
+            raise execution_error(f"Scalar value {text} overflows int64", expr.span)
 
     def _warn_ratio(self, ratio: F64, expr: Expr) -> None:
         bad = ratio[np.abs(ratio) > 1]

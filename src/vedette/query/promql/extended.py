@@ -196,8 +196,11 @@ def _corrections(windows: Windows, edges: tuple[F64, F64], begin: I64, stop: I64
     lost = np.zeros(values.shape, np.longdouble)
     np.cumsum(np.where(values[1:] < values[:-1], values[:-1], 0.0), axis=0, out=lost[1:])
     begin_at, stop_at = _inside(windows, begin), _inside(windows, stop)
-    total = replace(windows, values=lost.astype(np.float64))
-    inner = total.value(stop_at) - total.value(begin_at)
+    if windows.shared:
+        inner = lost[stop_at[:, 0]] - lost[begin_at[:, 0]]
+    else:
+        inner = lost[stop_at] - lost[begin_at]
     oldest, newest = windows.value(begin_at), windows.value(stop_at)
     within = np.where(oldest < left, left, 0.0) + inner + np.where(right < newest, newest, 0.0)
-    return np.where(begin > stop, np.where(right < left, left, 0.0), within)
+    total = np.where(begin > stop, np.where(right < left, left, 0.0), within)
+    return np.asarray(total, np.float64)

@@ -28,6 +28,7 @@ FEATURES = MappingProxyType(
         "promql-binop-fill-modifiers": "fill_modifiers",
         "promql-delayed-name-removal": "delayed_name_removal",
         "use-start-timestamps": "start_timestamps",
+        "type-and-unit-labels": "type_and_unit_labels",
     }
 )
 """From the names of Prometheus' feature flags to the options of the engine that they switch on."""

@@ -260,8 +260,12 @@ def _rank(x: F64, bounds: F64, counts: F64) -> F64:
     return np.minimum(np.where(x == np.inf, counts[:, -1], rank), counts[:, -1])
 
 
+_MOST_WARNINGS = 10
+"""Warnings about different values of one φ."""
+
+
 def warn_about_quantiles(q: F64, span: Span, remarks: Remarks) -> None:
     """Warn where a φ is not between 0 and 1."""
     bad = q[~((q >= 0) & (q <= 1))]
-    if len(bad):
-        remarks.warn(f"quantile value should be between 0 and 1, got {number(float(bad[0]))}", span)
+    for value in np.unique(bad)[:_MOST_WARNINGS].tolist():
+        remarks.warn(f"quantile value should be between 0 and 1, got {number(value)}", span)

@@ -20,7 +20,7 @@ from vedette.model.matchers import Matcher, MatchOp
 from vedette.query.promql.ast import Call, Expr, MatrixSelector, Subquery, VectorSelector
 from vedette.query.promql.evaluation import Evaluation
 from vedette.query.promql.features import children
-from vedette.query.promql.labeling import encode, group_by, with_column
+from vedette.query.promql.labeling import braced, encode, group_by, with_column
 from vedette.query.promql.remarks import execution_error
 from vedette.query.promql.selectors import matches, matches_empty
 from vedette.query.promql.values import CELL_BYTES, Frame, Vector, distinct
@@ -176,9 +176,9 @@ def _identity(labels: Labels) -> tuple[str, ...]:
 
 def _duplicate(found: Vector, old: int, new: int, seconds: float, call: Call) -> Exception:
     ms = round(seconds * 1000)
+    first, second = (braced(found.labels.labels(series)) for series in (old, new))
     return execution_error(
-        f"found duplicate series for info metric: existing {found.labels.labels(old)} @ {ms}, "
-        f"new {found.labels.labels(new)} @ {ms}",
+        f"found duplicate series for info metric: existing {first} @ {ms}, new {second} @ {ms}",
         call.span,
     )
 

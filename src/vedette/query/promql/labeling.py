@@ -12,10 +12,13 @@ import numpy as np
 
 from vedette.model.arrays import I32, I64, Mask
 from vedette.model.blocks import LabelTable
-from vedette.model.labels import METRIC_NAME
+from vedette.model.labels import METRIC_NAME, Labels, quote
 
 EMPTY_TABLE = LabelTable((), np.zeros((0, 1), np.int32), ())
 """The table of one series without labels."""
+
+METADATA = (METRIC_NAME, "__type__", "__unit__")
+"""Labels that say what a series measures, and go where that changes."""
 
 _RADIX_LIMIT = 2**62
 
@@ -155,9 +158,26 @@ def encode(values: Sequence[str]) -> tuple[I32, tuple[str, ...]]:
 
 
 def names_of(table: LabelTable) -> int:
-    """Return how many different metric names (none counts as one) the series have."""
-    column = table.column(METRIC_NAME)
-    return 1 if column is None else len(np.unique(column[0]))
+    """Return how many different metric names (none counts as one) the series have.
+
+    Metrics of another type or unit count as others.
+    """
+    return max(len(group_by(table, METADATA)), 1)
+
+
+def is_named(table: LabelTable) -> bool:
+    """Tell whether any series may have a metric name, type or unit."""
+    return any(name in table.names for name in METADATA)
+
+
+def braced(labels: Labels) -> str:
+    """Return ``labels`` as they stand in messages: the metric name among the others."""
+    return "{" + ", ".join(f"{name}={quote(value)}" for name, value in labels) + "}"
+
+
+def nameless(table: LabelTable) -> LabelTable:
+    """Return ``table`` without names, types and units."""
+    return table.drop(*METADATA)
 
 
 def label_order(table: LabelTable) -> I64:
@@ -165,9 +185,14 @@ def label_order(table: LabelTable) -> I64:
     if not table.names:
         return np.arange(len(table))
     ranks = []
-    for codes, values in zip(table.codes, table.values, strict=True):
+    # Of two series that agree so far, one that lacks this label has a label of a later name, which
+    # comes after it, or no label any more, which comes before.
+    more = np.zeros(len(table), np.bool_)
+    for codes, values in zip(table.codes[::-1], table.values[::-1], strict=True):
         used = np.unique(codes)
         rank = np.zeros(len(values), np.int64)
-        rank[sorted(used.tolist(), key=values.__getitem__)] = np.arange(len(used))
-        ranks.append(rank[codes])
-    return np.lexsort(ranks[::-1])
+        rank[sorted(used.tolist(), key=values.__getitem__)] = np.arange(1, len(used) + 1)
+        there = codes != 0
+        ranks.append(np.where(there, rank[codes], np.where(more, len(values) + 1, 0)))
+        more |= there
+    return np.lexsort(ranks)

@@ -60,6 +60,7 @@ class EngineOptions:
             timestamps of samples, and ``start_timestamp`` show them.
         first_occurrence: let them use synthetic start timestamps too: a series that a target
             shows for the first time, having been scraped before, began at zero since then.
+        type_and_unit_labels: whether what a series is can be told by its label ``__type__``.
         signed_starts: start timestamps below zero lie before 1970 and are not synthetic.
         max_samples: samples that one query may read.
         max_cells: series × steps that one intermediate result may hold; each takes 8 bytes, and
@@ -78,6 +79,7 @@ class EngineOptions:
     fill_modifiers: bool = False
     start_timestamps: bool = False
     first_occurrence: bool = False
+    type_and_unit_labels: bool = False
     signed_starts: bool = False
     max_samples: int = 50_000_000
     max_cells: int = 20_000_000

@@ -15,11 +15,10 @@ import numpy as np
 from vedette.model.arrays import F64, I32, I64, Mask
 from vedette.model.blocks import LabelTable
 from vedette.model.histograms import Histograms, joined
-from vedette.model.labels import METRIC_NAME
 from vedette.model.samples import ABSENT, HISTOGRAM
 from vedette.query.promql.ast import AtPreprocessor, Span
 from vedette.query.promql.budget import Budget
-from vedette.query.promql.labeling import group_all, names_of
+from vedette.query.promql.labeling import group_all, is_named, nameless, names_of
 from vedette.query.promql.remarks import execution_error
 
 CELL_BYTES = 9
@@ -339,10 +338,10 @@ def distinct(vector: Vector, span: Span | None, budget: Budget) -> Vector:
 
 def without_name(vector: Vector, delayed: bool, span: Span | None, budget: Budget) -> Vector:
     """Return ``vector`` less its metric names, or with them marked to go where ``delayed``."""
-    if METRIC_NAME not in vector.labels.names:
+    if not is_named(vector.labels):
         return vector
     if delayed:
         return replace(vector, unnamed=np.ones(len(vector), np.bool_))
     several = names_of(vector.labels) > 1
-    bare = replace(vector, labels=vector.labels.drop(METRIC_NAME), unnamed=None)
+    bare = replace(vector, labels=nameless(vector.labels), unnamed=None)
     return distinct(bare, span, budget) if several else bare

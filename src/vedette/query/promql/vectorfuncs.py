@@ -130,7 +130,7 @@ def check_label_name(name: str, what: str, span: Span, old: bool) -> None:
     except UnicodeEncodeError:
         valid = False
     if not valid or (old and not _OLD_NAME.fullmatch(name)):
-        raise execution_error(f"invalid {what}: {name!r}", span)
+        raise execution_error(f"invalid {what} {name}", span)
 
 
 def label_replace(
@@ -141,7 +141,7 @@ def label_replace(
     ``texts`` are dst, replacement, src and pattern (RE2, anchored; ``$1``, ``${name}``).
     """
     dst, replacement, src, pattern = texts
-    check_label_name(dst, "destination label name in label_replace()", span, old)
+    check_label_name(dst, "destination label name in label_replace():", span, old)
     try:
         compiled = re2.compile(f"(?s:{pattern})", _QUIET)
     except re2.error as error:
@@ -200,8 +200,8 @@ def label_join(
     """
     dst, separator, *sources = texts
     for name in sources:
-        check_label_name(name, "source label name in label_join()", span, old)
-    check_label_name(dst, "destination label name in label_join()", span, old)
+        check_label_name(name, "source label name in label_join():", span, old)
+    check_label_name(dst, "destination label name in label_join():", span, old)
     columns = [vector.labels.column(name) for name in sources]
     parts = [
         [""] * len(vector) if column is None else [column[1][code] for code in column[0].tolist()]
