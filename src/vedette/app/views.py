@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from vedette.kit.clock import Clock
 from vedette.model.alerts import AlertInstance, AlertState
-from vedette.model.labels import Labels
-from vedette.model.matchers import Matcher
-from vedette.model.samples import Exemplar
 from vedette.rules.rule import RuleKind
 from vedette.rules.runner import RulesRunner
 from vedette.rules.status import GroupStatus, RuleStatus
 from vedette.scrape.loop import TargetStatus
 from vedette.scrape.manager import ScrapeManager
+from vedette.storage.interface import MetadataStore
 from vedette.web.services import (
     DroppedTargets,
     GroupView,
@@ -99,12 +97,17 @@ def dropped_targets(manager: ScrapeManager) -> dict[str, DroppedTargets]:
     }
 
 
-def metadata(manager: ScrapeManager) -> dict[str, list[MetadataView]]:
-    """Return what targets say of their metrics, by metric."""
-    return {
-        name: [MetadataView(entry.type, entry.help, entry.unit) for entry in entries]
-        for name, entries in manager.metadata().items()
-    }
+def metadata(manager: ScrapeManager, stored: MetadataStore) -> dict[str, list[MetadataView]]:
+    """Return what targets and senders say of metrics, by metric: targets first, each once."""
+    found: dict[str, dict[MetadataView, None]] = {}
+    for name, entries in manager.metadata().items():
+        for entry in entries:
+            view = MetadataView(entry.type, entry.help, entry.unit)
+            found.setdefault(name, {})[view] = None
+    for name, statements in stored.metadata().items():
+        for one in statements:
+            found.setdefault(name, {})[MetadataView(one.type, one.help, one.unit)] = None
+    return {name: list(views) for name, views in found.items()}
 
 
 def _target(status: TargetStatus) -> TargetView:
@@ -121,13 +124,3 @@ def _target(status: TargetStatus) -> TargetView:
         interval_ms=status.interval_ms,
         timeout_ms=status.timeout_ms,
     )
-
-
-class NoExemplars:
-    """Stands for the exemplars of a storage that keeps none yet."""
-
-    def exemplars(
-        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int
-    ) -> list[tuple[Labels, tuple[Exemplar, ...]]]:
-        """Return nothing."""
-        return []
