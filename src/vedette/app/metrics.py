@@ -15,6 +15,7 @@ from vedette.alerting.pipeline import Pipeline
 from vedette.app.families import counter, gauge
 from vedette.app.forwarding import Forwarding
 from vedette.app.queries import QueryPool
+from vedette.app.reload import Reloader
 from vedette.app.scraping import Scraping
 from vedette.app.storage import StorageRooms
 from vedette.notify.retry import NotifyCounters
@@ -38,6 +39,7 @@ class SelfMetrics(Collector):
         notify: NotifyCounters,
         forwarding: Forwarding,
         scraping: Scraping,
+        reloader: Reloader,
     ) -> None:
         self._version = version
         self._intake = intake
@@ -49,6 +51,7 @@ class SelfMetrics(Collector):
         self._notify = notify
         self._forwarding = forwarding
         self._scraping = scraping
+        self._reloader = reloader
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -73,6 +76,7 @@ class SelfMetrics(Collector):
         yield from self._storage.families()
         yield from self._forwarding.families()
         yield from self._scraping.families()
+        yield from self._reloader.families()
 
     def _intake_families(self) -> Iterator[Metric]:
         snapshot = self._intake.snapshot()

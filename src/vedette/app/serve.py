@@ -8,7 +8,9 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -20,6 +22,7 @@ from vedette.app.engine import open_columns
 from vedette.app.lock import lock
 from vedette.app.secrets import ENVIRONMENT, AdminToken, TokenError, admin_token, is_chosen
 from vedette.config.loader import is_loopback, load, parse_listen
+from vedette.config.prometheus import with_prometheus
 from vedette.config.settings import ServerSettings, Settings
 from vedette.scrape.settings import ScrapeJob, ScrapeSettings
 from vedette.storage.interface import StorageError
@@ -35,6 +38,7 @@ class ServeOptions:
     listen: str | None = None
     port: int | None = None
     data_dir: Path | None = None
+    prometheus: Path | None = None
 
 
 def run(options: ServeOptions, console: Console) -> int:
@@ -58,9 +62,13 @@ def run(options: ServeOptions, console: Console) -> int:
         token = admin_token(server.data_dir)
     except (OSError, TokenError) as error:
         raise StartError(str(error)) from None
-    greet(settings, token, console, configured=options.config is not None)
+    configured = options.config is not None or options.prometheus is not None
+    greet(settings, token, console, configured=configured)
+    for warning in settings.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+    read = partial(settings_for, options) if configured else None
     try:
-        return uvloop.run(_serve(settings, token, sock))
+        return uvloop.run(_serve(settings, token, sock, read))
     except StorageError as error:
         raise StartError(f"storage does not open: {error}") from None
     finally:
@@ -70,6 +78,8 @@ def run(options: ServeOptions, console: Console) -> int:
 def settings_for(options: ServeOptions) -> Settings:
     """Return the file's settings, or the defaults, with the command line's words set over them."""
     settings = load(options.config) if options.config else Settings()
+    if options.prometheus:
+        settings = with_prometheus(settings, options.prometheus)
     server = settings.server
     if options.listen:
         try:
@@ -127,7 +137,9 @@ def _stop(stop: asyncio.Event) -> None:
     last.start()
 
 
-async def _serve(settings: Settings, token: AdminToken, sock: socket.socket) -> int:
+async def _serve(
+    settings: Settings, token: AdminToken, sock: socket.socket, read: Callable[[], Settings] | None
+) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -137,5 +149,6 @@ async def _serve(settings: Settings, token: AdminToken, sock: socket.socket) -> 
     from vedette.app.server import Server
 
     columns = await opening
-    server = Server(settings, token.value, columns)
+    server = Server(settings, token.value, columns, read=read)
+    loop.add_signal_handler(signal.SIGHUP, server.reload_soon)
     return await server.run(sock, stop)

@@ -13,7 +13,6 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from importlib.metadata import version
-from pathlib import Path
 
 from vedette.alerting.pipeline import Pipeline
 from vedette.app import views
@@ -26,6 +25,7 @@ from vedette.app.metrics import SelfMetrics
 from vedette.app.pushes import Pushes
 from vedette.app.queries import PoolSettings, QueryPool
 from vedette.app.querylog import QueryLog
+from vedette.app.reload import Read, Reloader, rule_files
 from vedette.app.scraping import Scraping
 from vedette.app.storage import StorageRooms
 from vedette.config.loader import is_loopback, parse_listen
@@ -36,7 +36,6 @@ from vedette.notify.registry import Surroundings as NotifySurroundings
 from vedette.notify.registry import build_receivers
 from vedette.query.promql.engine import Engine, EngineOptions
 from vedette.receive.stats import IntakeStats
-from vedette.rules.files import load_rule_files
 from vedette.rules.runner import RulesRunner, Surroundings
 from vedette.web.asgi import WebApp
 from vedette.web.auth import AccessSettings, Guard
@@ -56,6 +55,7 @@ class Server:
         admin_token: str,
         columns: ChdbColumns,
         clock: Clock | None = None,
+        read: Read | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
@@ -76,8 +76,21 @@ class Server:
         self._forwarding = Forwarding(settings.remote_write, self._storage, self._clock, VERSION)
         self._pushes = Pushes(settings.otlp, self._storage, self._intake)
         self._guard = Guard(self._access(admin_token), self._clock)
+        self._reloader = Reloader(read, self._scrape, self._rules, self._clock)
+        self._reloading: set[asyncio.Task[str]] = set()
         self._web = WebApp(self._services())
         self._fault: BaseException | None = None
+
+    def reload_soon(self) -> None:
+        """Read the configuration again, soon; what is wrong with it goes to the log."""
+        task = asyncio.create_task(self._reload_ready(), name="reload")
+        self._reloading.add(task)
+        task.add_done_callback(self._reloading.discard)
+
+    async def _reload_ready(self) -> str:
+        if self._waiting_for:
+            return f"not reloaded, because the server is {self._waiting_for}"
+        return await self._reloader()
 
     async def run(self, sock: socket.socket, stop: asyncio.Event) -> int:
         """Serve on ``sock`` until ``stop`` is set; return the exit code.
@@ -211,8 +224,7 @@ class Server:
 
     def _rules_runner(self) -> RulesRunner:
         settings = self._settings
-        base = Path(settings.file).parent if settings.file else Path()
-        files = load_rule_files(settings.rules.files, base, settings.rules.evaluation_interval_ms)
+        files = rule_files(settings)
         around = Surroundings(
             clock=self._clock,
             engine=self._watching,
@@ -253,6 +265,7 @@ class Server:
             self._notify.counters,
             self._forwarding,
             self._scraping,
+            self._reloader,
         )
         return Services(
             clock=self._clock,
@@ -281,6 +294,7 @@ class Server:
             lookback_ms=settings.query.lookback_ms,
             stats=self._http,
             intakes=self._pushes.handlers(),
+            reload=self._reload_ready,
         )
 
     def _readiness(self) -> Readiness:

@@ -16,6 +16,10 @@ def serve(
     config: Annotated[
         Path | None, typer.Option(help="vedette.yml; without it the server uses its defaults.")
     ] = None,
+    prometheus_config: Annotated[
+        Path | None,
+        typer.Option(help="prometheus.yml, read as it is, beside or instead of vedette.yml."),
+    ] = None,
     listen: Annotated[
         str | None, typer.Option(help="host:port to listen on, instead of the file's.")
     ] = None,
@@ -37,11 +41,15 @@ def serve(
 
     `vedette serve --config vedette.yml`
 
+    `vedette serve --prometheus-config prometheus.yml` (SIGHUP or POST /-/reload read it again)
+
     `vedette serve --config vedette.yml --port 9800 --data-dir /var/lib/vedette`
     """
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
-        raise typer.Exit(run(ServeOptions(config, listen, port, data_dir), console))
+        raise typer.Exit(
+            run(ServeOptions(config, listen, port, data_dir, prometheus_config), console)
+        )
     except ConfigError as error:
         for fault in error.faults:
             console.print(str(fault), markup=False)

@@ -9,13 +9,13 @@ import importlib.util
 import ipaddress
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from vedette.alerting.settings import read_alerting_settings
+from vedette.config.errors import ConfigError as ConfigError
 from vedette.config.settings import (
     DashboardSettings,
     QuerySettings,
@@ -34,14 +34,6 @@ from vedette.rules.settings import RulesSettings, read_rules_settings
 from vedette.scrape.settings import ScrapeJob, ScrapeSettings, read_scrape_jobs
 
 DEFAULT_PORT = 9797
-
-
-class ConfigError(Exception):
-    """A configuration cannot be used; ``faults`` are sorted by place."""
-
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__("\n".join(map(str, faults)))
-        self.faults = tuple(sorted(faults))
 
 
 def load(path: Path) -> Settings:

@@ -134,3 +134,4 @@ class Settings:
     remote_write: tuple[Destination, ...] = ()
     ingest_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     file: str = ""
+    warnings: tuple[str, ...] = ()

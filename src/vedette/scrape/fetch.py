@@ -59,13 +59,13 @@ class HttpFetcher:
 
     async def _get(self, target: Target, seconds: float) -> Answer:
         headers = {
-            "Accept": target.job.formats.accept,
+            "Accept": target.formats.accept,
             "Accept-Encoding": "gzip" if target.job.compression else "identity",
             "X-Prometheus-Scrape-Timeout-Seconds": f"{seconds:g}",
         }
         request = self._clients.stream(target.job.http, target.url, headers=headers)
         async with request as response:
-            format = check_answer(response, target.job.formats)
+            format = check_answer(response, target.formats)
             body = _Body(response.headers, target.job.limits.body_bytes)
             async for chunk in response.aiter_raw():
                 if body.add(chunk):

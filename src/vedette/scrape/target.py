@@ -280,16 +280,16 @@ class TargetScrape:
         plain, timed = self._split(found)
         layout = self._layout_of(plain.refs)
         alive = layout.alive
-        kept = len(alive) + (0 if timed is None else len(timed))
+        distinct = len(alive) + (0 if timed is None else len(timed))
         if timed is not None and self._target.job.track_stale_timestamps:
             alive = np.union1d(alive, timed.refs).astype(np.int32)
         rejected = dict(found.rejected)
-        duplicates = len(found.refs) - kept
+        duplicates = len(found.refs) - distinct
         if duplicates:
             rejected["duplicate_series"] = duplicates
         known = alive is self._alive
         added = 0 if known else int(np.isin(alive, self._alive, invert=True).sum())
-        facts = np.array([1.0, seconds, found.scraped, kept, added])
+        facts = np.array([1.0, seconds, found.scraped, len(found.refs), added])
         batch = self._batch(layout.refs, _values(facts, plain, layout), alive, ts)
         batch = _with_details(batch, plain, layout, found.exemplars, ts)
         batches: tuple[SampleBatch, ...] = (self._with_first_starts(batch),)
@@ -299,10 +299,13 @@ class TargetScrape:
 
     def _check_found(self, found: Exposition) -> None:
         """Raise a :class:`ScrapeError` where Prometheus would refuse the whole scrape."""
-        limits, kept = self._target.job.limits, len(found.refs)
+        limits, beyond = self._target.job.limits, found.rejected.get("sample_limit", 0)
+        kept = len(found.refs) + beyond
         counts = (found.scraped, kept)
         most = limits.kept_samples
-        if (most and kept > most) or found.rejected.get("sample_limit"):
+        if (most and kept > most) or beyond:
+            # What it knows by now must not make the next answer get further series numbered.
+            self._parser = self._parser_of(self._format)
             raise ScrapeError(
                 "sample_limit", f"sample limit exceeded: at most {most or MAX_KEPT}", counts
             )
@@ -364,11 +367,10 @@ class TargetScrape:
         return self._layout
 
     def _parser_of(self, format: Format) -> Parser:
-        job = self._target.job
-        limits = job.limits
+        limits, formats = self._target.job.limits, self._target.formats
         if format is Format.PROTOBUF:
-            return ProtobufParser(self._index, self._finish, job.formats, limits.samples)
-        return ExpositionParser(self._index, self._finish, limits.line_bytes, format, job.formats)
+            return ProtobufParser(self._index, self._finish, formats, limits.samples)
+        return ExpositionParser(self._index, self._finish, limits.line_bytes, format, formats)
 
     def _check_samples(self, body: bytes) -> None:
         limit = self._target.job.limits.samples

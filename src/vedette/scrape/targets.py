@@ -15,6 +15,7 @@ from vedette.kit.duration import format_duration, parse_duration
 from vedette.kit.relabel import Relabeller
 from vedette.model.labels import Labels
 from vedette.scrape.discovery.groups import Pairs, TargetGroup
+from vedette.scrape.formats import FormatOptions
 from vedette.scrape.settings import ScrapeJob, ScrapeSettings
 
 _ADDRESS = "__address__"
@@ -22,6 +23,9 @@ _INTERVAL = "__scrape_interval__"
 _TIMEOUT = "__scrape_timeout__"
 _PATH = "__metrics_path__"
 _SCHEME = "__scheme__"
+_NATIVE = "__scrape_native_histograms__"
+_CLASSIC = "__always_scrape_classic_histograms__"
+_CONVERT = "__convert_classic_histograms_to_nhcb__"
 _PARAM = "__param_"
 _PATH_SAFE = "/:@!$&'()*+,;=~%"
 
@@ -40,6 +44,7 @@ class Found:
     params: Pairs
     interval_ms: int
     timeout_ms: int
+    formats: FormatOptions
     identity: str
 
 
@@ -70,6 +75,11 @@ class Target:
     def timeout_ms(self) -> int:
         """Milliseconds that a scrape may take."""
         return self.found.timeout_ms if self.found else self.job.timeout_ms
+
+    @property
+    def formats(self) -> FormatOptions:
+        """The formats that are asked for, and what is kept of histograms."""
+        return self.found.formats if self.found else self.job.formats
 
     @property
     def url(self) -> str:
@@ -122,6 +132,10 @@ class TargetError(ValueError):
     """Relabelling left a target that cannot be scraped."""
 
 
+def _word(value: bool) -> str:
+    return "true" if value else "false"
+
+
 def _with_defaults(job: ScrapeJob, labels: Mapping[str, str]) -> dict[str, str]:
     """Return ``labels`` with what the job says where they say nothing."""
     defaults = {
@@ -130,6 +144,9 @@ def _with_defaults(job: ScrapeJob, labels: Mapping[str, str]) -> dict[str, str]:
         _TIMEOUT: format_duration(job.timeout_ms),
         _PATH: job.path,
         _SCHEME: job.scheme,
+        _NATIVE: _word(job.formats.native_histograms),
+        _CLASSIC: _word(job.formats.classic_histograms),
+        _CONVERT: _word(job.formats.convert_classic),
     }
     merged = {**labels, **{k: v for k, v in defaults.items() if not labels.get(k)}}
     for name, value in reversed(job.params):
@@ -183,7 +200,13 @@ class TargetMaker:
         own = Labels.of(public)
         url = _url(scheme, address, path, params)
         identity = blake2b(own.canonical() + url.encode(), digest_size=6).hexdigest()
-        found = Found(own, discovered, scheme, path, params, interval, timeout, identity)
+        formats = replace(
+            self._job.formats,
+            native_histograms=_boolean(labels, _NATIVE),
+            classic_histograms=_boolean(labels, _CLASSIC),
+            convert_classic=_boolean(labels, _CONVERT),
+        )
+        found = Found(own, discovered, scheme, path, params, interval, timeout, formats, identity)
         return Target(self._job, address, self._normalise, found)
 
 
@@ -195,6 +218,13 @@ def _duration(labels: Mapping[str, str], name: str) -> int:
     if not value:
         raise TargetError(f"{name} is zero")
     return value
+
+
+def _boolean(labels: Mapping[str, str], name: str) -> bool:
+    word = labels.get(name, "false")
+    if word not in ("true", "false"):
+        raise TargetError(f'{name} is "{word}", not true or false')
+    return word == "true"
 
 
 def _params(configured: Pairs, labels: Mapping[str, str]) -> Pairs:

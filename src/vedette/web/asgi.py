@@ -191,6 +191,13 @@ def router(services: Services) -> FastAPI:
         text = "Vedette is ready.\n" if state.ready else f"Not ready: {state.detail}\n"
         return FastResponse(text, 200 if state.ready else 503, media_type="text/plain")
 
+    @app.api_route("/-/reload", methods=["POST", "PUT"], include_in_schema=False)
+    async def reload() -> FastResponse:
+        """Read the configuration again; with a fault the running one goes on."""
+        problem = await services.reload()
+        text = f"failed to reload config: {problem}\n" if problem else "reloaded\n"
+        return FastResponse(text, 500 if problem else 200, media_type="text/plain")
+
     async def own_error(_request: Request, error: Exception) -> FastResponse:
         problem = _problem(error)
         body = errors.body(problem, services.clock)

@@ -55,6 +55,7 @@ def _endpoint(methods: str, path: str, right: Right) -> Endpoint:
 ENDPOINTS = (
     _endpoint("GET", "/-/healthy", Right.OPEN),
     _endpoint("GET", "/-/ready", Right.OPEN),
+    _endpoint("POST PUT", "/-/reload", Right.ADMIN),
     _endpoint("GET", "/login", Right.OPEN),
     _endpoint("GET", "/favicon.ico", Right.OPEN),
     _endpoint("GET", "/static/{path}", Right.OPEN),

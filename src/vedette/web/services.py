@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -237,12 +237,17 @@ class ServerFacts(Protocol):
         ...
 
 
+async def _no_reload() -> str:
+    return "there is nothing to reload"
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything that the web room needs; the callables are cheap snapshots.
 
     ``panels`` answers for the live page, apart from ``queries``, so that nobody's slow query makes
     it wait. ``intakes`` are further endpoints that take POSTed bodies, by path.
+    ``reload`` reads the configuration again and returns what is wrong with it, or "".
     """
 
     clock: Clock
@@ -269,3 +274,4 @@ class Services:
     lookback_ms: int = 300_000
     stats: HttpStats = field(default_factory=HttpStats)
     intakes: Mapping[str, IntakeHandler] = field(default_factory=dict)
+    reload: Callable[[], Awaitable[str]] = _no_reload

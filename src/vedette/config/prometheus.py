@@ -1,0 +1,307 @@
+"""Reads ``prometheus.yml`` as it is: what Vedette does with it, and what it does not do yet.
+
+Documentation: https://prometheus.io/docs/prometheus/latest/configuration/configuration/
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vedette.config.errors import ConfigError
+from vedette.config.settings import Settings
+from vedette.forward.settings import Destination
+from vedette.kit.http_settings import read_http_settings
+from vedette.kit.relabel import read_relabel_rules
+from vedette.kit.secrets import Secret
+from vedette.kit.yamlpos import Fault, Kind, Node, Section, compose
+from vedette.rules.files import load_rule_files
+from vedette.scrape.prometheus import GlobalScrape, read_global_scrape, read_scrape_config
+from vedette.scrape.settings import ScrapeJob, SettingFault, job_faults
+
+_VARIABLE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
+_EMPTY = Node("", 1, 1, Kind.MAPPING)
+_UNUSED = ("runtime", "storage", "tracing", "otlp", "remote_read")
+_KEYS = {
+    "job": "job_name",
+    "interval": "scrape_interval",
+    "timeout": "scrape_timeout",
+    "path": "metrics_path",
+    "targets": "static_configs",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PrometheusSettings:
+    """What a ``prometheus.yml`` says.
+
+    Attributes:
+        jobs: its scrape configurations, those of ``scrape_config_files`` too.
+        rule_files: patterns of rule files, absolute.
+        evaluation_interval_ms: of rule groups that name none.
+        external_labels: pairs that are added to what is sent on.
+        remote_write: stores that samples are sent on to.
+        warnings: what it says that is not done (yet), with its place.
+    """
+
+    jobs: tuple[ScrapeJob, ...] = ()
+    rule_files: tuple[str, ...] = ()
+    evaluation_interval_ms: int = 60_000
+    external_labels: tuple[tuple[str, str], ...] = ()
+    remote_write: tuple[Destination, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def load_prometheus(path: Path) -> PrometheusSettings:
+    """Return the settings in ``path``; the rule files that it names are checked too.
+
+    Raises:
+        ConfigError: with every fault that was found.
+    """
+    faults: list[Fault] = []
+    settings = read_prometheus(_text(path), str(path), faults)
+    rules = load_rule_files(settings.rule_files, path.parent, settings.evaluation_interval_ms)
+    faults += rules.faults
+    if faults:
+        raise ConfigError(faults)
+    return settings
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError([Fault(str(path), 1, 1, f"cannot be read: {reason}")]) from None
+
+
+def read_prometheus(text: str, file: str, faults: list[Fault]) -> PrometheusSettings:
+    """Return the settings in ``text``; what does not fit is appended to ``faults``."""
+    node = compose(text, file, faults)
+    if node is None:
+        return PrometheusSettings()
+    return _Reader(Section(node, faults, "the file"), Path(file).parent, faults).read()
+
+
+class _Reader:
+    """Reads one file; collects faults and warnings on the way."""
+
+    def __init__(self, root: Section, base: Path, faults: list[Fault]) -> None:
+        self._root = root
+        self._base = base
+        self._faults = faults
+        self._warnings: list[str] = []
+        self._places: dict[str, Node] = {}
+
+    def read(self) -> PrometheusSettings:
+        """Read everything."""
+        root = self._root
+        section = root.section("global")
+        common = read_global_scrape(section, self._warnings)
+        evaluation, external = self._global(section)
+        jobs = [self._job(inner, common, self._base) for inner in root.sections("scrape_configs")]
+        jobs += self._job_files(common)
+        for key in _UNUSED:
+            if root.has(key):
+                self._warn(root.value(key), f"{key} is not used yet")
+        self._alerting(root.section("alerting"))
+        settings = PrometheusSettings(
+            tuple(jobs),
+            tuple(str((self._base / each).absolute()) for each in root.texts("rule_files")),
+            evaluation,
+            external,
+            tuple(self._remote_write(external)),
+            tuple(self._warnings),
+        )
+        root.done()
+        return settings
+
+    def _global(self, section: Section | None) -> tuple[int, tuple[tuple[str, str], ...]]:
+        if section is None:
+            return 60_000, ()
+        evaluation = section.duration("evaluation_interval", 0) or 60_000
+        external = tuple(
+            sorted(
+                (k.text, expanded(v.text, os.environ)) for k, v in section.pairs("external_labels")
+            )
+        )
+        if external:
+            node = section.value("external_labels")
+            self._warn(node, "external_labels are added to what remote_write sends, not to alerts")
+        for key in ("query_log_file", "rule_query_offset"):
+            if section.text(key):
+                self._warn(section.value(key), f"{key} is not used yet")
+        runtime = section.section("runtime")
+        if runtime is not None:
+            runtime.integer("gogc", 0)
+            runtime.done()
+        section.done()
+        return evaluation, external
+
+    def _job(self, section: Section, common: GlobalScrape, base: Path) -> ScrapeJob:
+        job = read_scrape_config(section, common, base, self._warnings)
+        for fault in job_faults(job, set()):
+            self._faults.append(_place(section, fault))
+        first = self._places.setdefault(job.job, section.node)
+        if job.job and first is not section.node:
+            message = f'the job_name "{job.job}" stands here a second time'
+            section.fault("job_name", message, f"see {first.file}:{first.line}; name it otherwise")
+        return job
+
+    def _job_files(self, common: GlobalScrape) -> list[ScrapeJob]:
+        jobs: list[ScrapeJob] = []
+        for node in self._root.scalars("scrape_config_files"):
+            pattern = self._base / node.text
+            for path in sorted(pattern.parent.glob(pattern.name)):
+                jobs += self._job_file(path, common)
+            if not pattern.exists() and not any(sign in node.text for sign in "*?["):
+                self._faults.append(node.fault(f"there is no file {pattern}"))
+        return jobs
+
+    def _job_file(self, path: Path, common: GlobalScrape) -> list[ScrapeJob]:
+        try:
+            text = _text(path)
+        except ConfigError as error:
+            self._faults += error.faults
+            return []
+        found = compose(text, str(path), self._faults)
+        if found is None:
+            return []
+        root = Section(found, self._faults, "the file")
+        jobs = [self._job(inner, common, path.parent) for inner in root.sections("scrape_configs")]
+        root.done()
+        return jobs
+
+    def _alerting(self, section: Section | None) -> None:
+        if section is None:
+            return
+        read_relabel_rules(section, "alert_relabel_configs")
+        if section.items("alertmanagers") or section.has("alert_relabel_configs"):
+            message = (
+                "alerts are not sent to Alertmanager: Vedette routes and notifies itself, by the "
+                "section alerting of vedette.yml"
+            )
+            self._warn(section.node, message)
+        section.done()
+
+    def _remote_write(self, external: tuple[tuple[str, str], ...]) -> list[Destination]:
+        found: dict[str, Destination] = {}
+        for section in self._root.sections("remote_write", "a remote write"):
+            destination = self._destination(section, external)
+            if destination is None:
+                continue
+            if destination.name in found:
+                section.fault("name", f'"{destination.name}" is there a second time')
+            found[destination.name] = destination
+        return list(found.values())
+
+    def _destination(
+        self, section: Section, external: tuple[tuple[str, str], ...]
+    ) -> Destination | None:
+        """Return a destination, or ``None`` where it asks for what is not there yet."""
+        section.require("url")
+        reasons = [
+            key
+            for key in ("basic_auth", "oauth2", "tls_config", "proxy_url", "sigv4", "azuread")
+            if section.has(key)
+        ]
+        reasons += [key for key in ("google_iam", "write_relabel_configs") if section.has(key)]
+        for key in ("sigv4", "azuread", "google_iam", "metadata_config"):
+            section.value(key)
+        if section.text("protobuf_message", "prometheus.WriteRequest") != "prometheus.WriteRequest":
+            reasons.append("protobuf_message")
+        http = read_http_settings(section, self._base)
+        read_relabel_rules(section, "write_relabel_configs")
+        for key in ("round_robin_dns", "send_metadata"):
+            section.boolean(key, False)
+        token = http.authorization.credentials if http.authorization else None
+        if http.headers:
+            reasons.append("http_headers")
+        if http.authorization and http.authorization.type != "Bearer":
+            reasons.append("authorization")
+        destination = self._with_queue(section, Destination("", Secret(section.text("url"))))
+        name = section.text("name") or f"remote-{section.node.line}"
+        try:
+            secret = Secret(token.read()) if token else None
+        except (OSError, UnicodeDecodeError) as error:
+            section.fault("authorization", f"its file cannot be read: {error}")
+            return None
+        section.done()
+        if reasons:
+            self._warn(
+                section.node,
+                f'remote_write "{name}" is left out: {", ".join(reasons)} cannot be used yet',
+            )
+            return None
+        return replace(destination, name=name, token=secret, external_labels=external)
+
+    def _with_queue(self, section: Section, base: Destination) -> Destination:
+        queue = section.section("queue_config") or Section(_EMPTY, section.faults)
+        for key in ("capacity", "min_shards"):
+            queue.integer(key, 0)
+        queue.duration("sample_age_limit", 0)
+        queue.boolean("retry_on_http_429", False)
+        destination = replace(
+            base,
+            headers=tuple((k.text, Secret(v.text)) for k, v in section.pairs("headers")),
+            timeout_ms=section.duration("remote_timeout", base.timeout_ms, minimum=1),
+            samples_per_request=queue.integer("max_samples_per_send", 2_000, 1),
+            shards=min(queue.integer("max_shards", base.shards, 1), base.shards),
+            deadline_ms=queue.duration("batch_send_deadline", base.deadline_ms, minimum=1),
+            min_backoff_ms=queue.duration("min_backoff", base.min_backoff_ms, minimum=1),
+            max_backoff_ms=queue.duration("max_backoff", base.max_backoff_ms, minimum=1),
+            send_exemplars=section.boolean("send_exemplars", False),
+            send_histograms=section.boolean("send_native_histograms", False),
+        )
+        queue.done()
+        return destination
+
+    def _warn(self, node: Node | None, message: str) -> None:
+        place = node or self._root.node
+        self._warnings.append(f"{place.file}:{place.line}:{place.column}: {message}")
+
+
+def _place(section: Section, fault: SettingFault) -> Fault:
+    """Return a fault of a job where the file says what is wrong."""
+    node = section.value(_KEYS.get(fault.key, fault.key)) or section.node
+    return node.fault(fault.message)
+
+
+def expanded(text: str, environment: Mapping[str, str]) -> str:
+    """Return ``text`` with ``$NAME`` and ``${NAME}`` replaced; ``$$`` stands for a dollar."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1) or match.group(2)
+        return "$" if name is None else environment.get(name, "")
+
+    return _VARIABLE.sub(value, text)
+
+
+def with_prometheus(settings: Settings, path: Path) -> Settings:
+    """Return ``settings`` with everything that the ``prometheus.yml`` at ``path`` adds.
+
+    Raises:
+        ConfigError: the file has faults, or both configurations name the same job.
+    """
+    found = load_prometheus(path)
+    taken = {job.job for job in settings.scrape.jobs}
+    faults = [
+        Fault(str(path), 1, 1, f'the job "{job.job}" stands in {settings.file} too', "rename one")
+        for job in found.jobs
+        if job.job in taken
+    ]
+    if faults:
+        raise ConfigError(faults)
+    rules = settings.rules
+    if not rules.files:
+        rules = replace(rules, evaluation_interval_ms=found.evaluation_interval_ms)
+    return replace(
+        settings,
+        scrape=replace(settings.scrape, jobs=settings.scrape.jobs + found.jobs),
+        rules=replace(rules, files=rules.files + found.rule_files),
+        remote_write=settings.remote_write + found.remote_write,
+        warnings=settings.warnings + found.warnings,
+    )
