@@ -134,6 +134,7 @@ class QueryPool:
         lookback: int = 0,
         usage: Usage | None = None,
         who: str = "",
+        first_occurrence: bool = False,
     ) -> QueryResult:
         """Evaluate ``query`` at ``ts`` ms."""
         self.stats.instant += 1
@@ -142,9 +143,11 @@ class QueryPool:
         light = self._recent is not None and is_light(
             query, ts, engine.options.lookback_ms, self._recent
         )
-        return await self._logged(
-            record, ticket, used, lambda: engine.instant(query, ts, ticket.check, used), light
-        )
+
+        def run() -> QueryResult:
+            return engine.instant(query, ts, ticket.check, used, first_occurrence=first_occurrence)
+
+        return await self._logged(record, ticket, used, run, light)
 
     async def range(
         self,
@@ -157,14 +160,19 @@ class QueryPool:
         lookback: int = 0,
         usage: Usage | None = None,
         who: str = "",
+        first_occurrence: bool = False,
     ) -> QueryResult:
         """Evaluate ``query`` every ``step`` ms."""
         self.stats.range += 1
         engine, ticket, used = self._engine_for(lookback), self._ticket(timeout), usage or Usage()
         record = QueryRecord(query, start, end, step, who)
-        return await self._logged(
-            record, ticket, used, lambda: engine.range(query, start, end, step, ticket.check, used)
-        )
+
+        def run() -> QueryResult:
+            return engine.range(
+                query, start, end, step, ticket.check, used, first_occurrence=first_occurrence
+            )
+
+        return await self._logged(record, ticket, used, run)
 
     async def blocking(self, call: Callable[[], T], *, timeout: float = 0) -> T:
         """Run a blocking look-up in a slot, with the time-out of queries."""

@@ -105,7 +105,10 @@ class Block:
         ts: int64[n], milliseconds, strictly ascending.
         values: float64[n, S]; ``ABSENT`` where a series has no sample, ``STALE`` where it ended,
             ``HISTOGRAM`` where ``histograms`` holds the sample.
-        start: int64[n, S] start timestamps, 0 unknown; ``None`` when all are unknown.
+        start: int64[n, S] start timestamps, ``None`` when all are unknown. Above 0 a real one, 0
+            unknown, below 0 a synthetic one (the time is its negative): the last time at which the
+            target was scraped without the series. Only evaluations that ask for first occurrences
+            use synthetic ones.
         histograms: the samples that are histograms, or ``None``.
         exemplars: those of the span, with series as in ``columns``.
     """

@@ -85,7 +85,9 @@ class SampleBatch:
         values: float64[n]; ``HISTOGRAM`` where ``histograms`` holds the sample.
         target: not empty when all samples come from one scrape of this target (``job/instance``
             key); then ``ts`` holds one value n times, and ``refs`` each series once.
-        start: int64[n] start timestamps (0: unknown), or ``None`` when all are unknown.
+        start: int64[n] start timestamps, or ``None`` when all are unknown. Above 0 it is what the
+            exposition said; 0 is unknown; below 0 it is synthetic, and the time is its negative: a
+            target that was scraped before showed the series for the first time since then.
         histograms: the samples that are histograms (``index`` int32[n]), or ``None``.
         exemplars: with series as in ``refs``; those of series without a sample here are allowed.
     """

@@ -19,8 +19,11 @@ class Evaluate(Protocol):
         """Ingest sequence of the newest batch that queries see."""
         ...
 
-    async def instant(self, query: str, ts: int) -> QueryResult:
-        """Return the result of ``query`` at ``ts`` (ms); whatever it raises fails the rule."""
+    async def instant(self, query: str, ts: int, *, first_occurrence: bool = False) -> QueryResult:
+        """Return the result of ``query`` at ``ts`` (ms); whatever it raises fails the rule.
+
+        ``first_occurrence``: a series seen for the first time began at zero before.
+        """
         ...
 
 

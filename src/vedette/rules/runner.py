@@ -162,7 +162,11 @@ class GroupRunner:
         error = ""
         try:
             sequence = around.engine.sequence
-            result = await around.engine.instant(rule.expr, ts - (self.group.query_offset_ms or 0))
+            result = await around.engine.instant(
+                rule.expr,
+                ts - (self.group.query_offset_ms or 0),
+                first_occurrence=rule.first_occurrence,
+            )
             previous = self._instances.get(rule.key, ())
             done = evaluate(rule, result, previous, ts, sequence, self.group.limit)
         # Whatever an engine can raise fails this rule alone: its alerts stay as they were, the

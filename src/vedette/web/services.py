@@ -33,10 +33,12 @@ class QueryService(Protocol):
         lookback: int = 0,
         usage: Usage | None = None,
         who: str = "",
+        first_occurrence: bool = False,
     ) -> QueryResult:
         """Evaluate ``query`` at ``ts`` ms; zero ``timeout`` or ``lookback`` mean the default.
 
         What it used is entered in ``usage``; ``who`` asks, for the query log.
+        ``first_occurrence``: a series seen for the first time began at zero before.
         """
         ...
 
@@ -51,6 +53,7 @@ class QueryService(Protocol):
         lookback: int = 0,
         usage: Usage | None = None,
         who: str = "",
+        first_occurrence: bool = False,
     ) -> QueryResult:
         """Evaluate ``query`` every ``step`` ms from ``start`` to ``end``."""
         ...

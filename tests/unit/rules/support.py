@@ -67,8 +67,10 @@ class Engine:
         self.sequence = 1
         self.answers: dict[str, QueryResult | Exception] = {}
         self.asked: list[tuple[str, int]] = []
+        self.first_occurrence: dict[str, bool] = {}
 
-    async def instant(self, query: str, ts: int) -> QueryResult:
+    async def instant(self, query: str, ts: int, *, first_occurrence: bool = False) -> QueryResult:
+        self.first_occurrence[query] = first_occurrence
         self.asked.append((query, ts))
         answer = self.answers.get(query, vector())
         if isinstance(answer, Exception):

@@ -72,6 +72,20 @@ async def test_one_evaluation() -> None:
     assert [one.state for one in world.states.kept[GROUP.key]] == [AlertState.FIRING]
 
 
+async def test_first_occurrence_is_the_rules_to_ask_for() -> None:
+    """Rules count the first sight of a series as an increase, unless one says otherwise."""
+    world = World()
+    text = """
+groups:
+- name: g
+  rules:
+  - {record: counts, expr: a}
+  - {record: waits, expr: b, first_occurrence: false}
+"""
+    await GroupRunner(group_of(text), world.around()).evaluate(START)
+    assert world.engine.first_occurrence == {"a": True, "b": False}
+
+
 async def test_a_failing_rule_stops_nothing_and_changes_nothing() -> None:
     """Its alerts go on firing, its health tells why, and the other rule is evaluated."""
     world = World()

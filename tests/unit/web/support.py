@@ -51,6 +51,7 @@ class FakeQueries:
         lookback: int = 0,
         usage: Usage | None = None,
         who: str = "",
+        first_occurrence: bool = False,
     ) -> QueryResult:
         self.asked.append((query, ts, timeout, lookback))
         return await self._answer(usage)
@@ -66,6 +67,7 @@ class FakeQueries:
         lookback: int = 0,
         usage: Usage | None = None,
         who: str = "",
+        first_occurrence: bool = False,
     ) -> QueryResult:
         self.asked.append((query, start, end, step))
         return await self._answer(usage)

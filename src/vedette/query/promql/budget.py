@@ -28,6 +28,7 @@ class Budget:
     :meth:`hold` and leaves the account by itself when the array dies.
 
     Attributes:
+        options: those of the query.
         check: returns, or raises when the query has to stop; costs next to nothing.
     """
 
@@ -36,7 +37,7 @@ class Budget:
     ) -> None:
         self.check = check
         self._usage = usage or Usage()
-        self._options = options
+        self.options = options
         self._spent = 0
         self._held = 0
         self._arrays: dict[int, tuple[weakref.ref[NDArray[Any]], int]] = {}
@@ -50,18 +51,18 @@ class Budget:
         self.check()
         self._spent += samples
         self._usage.samples = self._spent
-        if self._spent > self._options.max_samples:
+        if self._spent > self.options.max_samples:
             raise execution_error(
                 "query processing would load too many samples into memory in query execution: "
-                f"more than {self._options.max_samples:,}; {_REMEDY}"
+                f"more than {self.options.max_samples:,}; {_REMEDY}"
             )
 
     def cells(self, count: int) -> None:
         """Refuse an intermediate result of ``count`` cells (series × steps) if that is too many."""
-        if count > self._options.max_cells:
+        if count > self.options.max_cells:
             raise execution_error(
                 f"query would need to work on {count:,} values at once, more than "
-                f"{self._options.max_cells:,}; {_REMEDY}"
+                f"{self.options.max_cells:,}; {_REMEDY}"
             )
 
     def need(self, size: int) -> None:
@@ -71,10 +72,10 @@ class Budget:
             QueryError: it is.
         """
         total = self._held + size
-        if total > self._options.max_bytes:
+        if total > self.options.max_bytes:
             raise execution_error(
                 f"query would need {_readable(total)} of memory at once, where "
-                f"{_readable(self._options.max_bytes)} are allowed; {_REMEDY}"
+                f"{_readable(self.options.max_bytes)} are allowed; {_REMEDY}"
             )
 
     def hold(self, *arrays: NDArray[Any] | None) -> None:

@@ -58,9 +58,17 @@ class Engine:
         self.options = options or EngineOptions()
 
     def instant(
-        self, query: str | Expr, ts: int, check: Check = _go_on, usage: Usage | None = None
+        self,
+        query: str | Expr,
+        ts: int,
+        check: Check = _go_on,
+        usage: Usage | None = None,
+        *,
+        first_occurrence: bool = False,
     ) -> QueryResult:
         """Evaluate ``query`` at ``ts`` (ms); what it used is entered in ``usage``.
+
+        ``first_occurrence`` is as in the options, for this query.
 
         Raises:
             PromQLSyntaxError: ``query`` is no PromQL expression.
@@ -68,14 +76,14 @@ class Engine:
         """
         expr = self._parsed(query, 0, 0)
         try:
-            return self._instant(expr, ts, Budget(self.options, check, usage))
+            return self._instant(expr, ts, Budget(self._for(first_occurrence), check, usage))
         except MemoryError:
             raise _out_of_memory() from None
 
     def _instant(self, expr: Expr, ts: int, budget: Budget) -> QueryResult:
         frame = Frame(np.array([ts], np.int64), 0, ts, ts)
         remarks = Remarks()
-        evaluator = Evaluator(self._samples, self.options, frame, remarks, budget)
+        evaluator = Evaluator(self._samples, budget.options, frame, remarks, budget)
         inner = expr
         while isinstance(inner, Paren):
             inner = inner.expr
@@ -96,6 +104,8 @@ class Engine:
         step: int,
         check: Check = _go_on,
         usage: Usage | None = None,
+        *,
+        first_occurrence: bool = False,
     ) -> VectorResult | ScalarResult:
         """Evaluate ``query`` from ``start`` to at most ``end``, every ``step`` (all ms).
 
@@ -112,13 +122,13 @@ class Engine:
             )
         frame = Frame(self._steps(start, end, step), step, start, end)
         try:
-            return self._range(expr, frame, Budget(self.options, check, usage))
+            return self._range(expr, frame, Budget(self._for(first_occurrence), check, usage))
         except MemoryError:
             raise _out_of_memory() from None
 
     def _range(self, expr: Expr, frame: Frame, budget: Budget) -> VectorResult | ScalarResult:
         remarks = Remarks()
-        evaluator = Evaluator(self._samples, self.options, frame, remarks, budget)
+        evaluator = Evaluator(self._samples, budget.options, frame, remarks, budget)
         value = _quietly(evaluator, expr, frame)
         if isinstance(value, String):
             raise bad_data(
@@ -127,6 +137,9 @@ class Engine:
                 expr.span,
             )
         return _result(value, frame.ts, expr, remarks, budget)
+
+    def _for(self, first_occurrence: bool) -> EngineOptions:
+        return replace(self.options, first_occurrence=True) if first_occurrence else self.options
 
     def _parsed(self, query: str | Expr, step: int, length: int) -> Expr:
         """Return the expression that a query of ``step`` and ``length`` (ms) evaluates."""

@@ -19,6 +19,7 @@ from vedette.web.api.params import (
     Call,
     Params,
     expression,
+    flag,
     limit,
     moment,
     parsed,
@@ -61,6 +62,7 @@ class QueryApi:
             lookback=span(params, "lookback_delta"),
             usage=usage,
             who=call.who,
+            first_occurrence=flag(params, "first_occurrence"),
         )
         return await self._rendered(call, query, result, usage, most)
 
@@ -78,6 +80,7 @@ class QueryApi:
             lookback=span(params, "lookback_delta"),
             usage=usage,
             who=call.who,
+            first_occurrence=flag(params, "first_occurrence"),
         )
         return await self._rendered(call, query, result, usage, most, range_query=True)
 
