@@ -71,7 +71,7 @@ def test_names_of_any_characters() -> None:
 
 @given(
     st.dictionaries(
-        st.from_regex(r"[a-z_][a-z0-9_]{0,5}", fullmatch=True),
+        st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True),
         st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9),
         max_size=3,
     ),
