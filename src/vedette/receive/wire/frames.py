@@ -21,11 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.model.arrays import F64, I64, Mask
+from vedette.receive.wire.errors import TooLargeError
 from vedette.receive.wire.protobuf import field_end
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]
 Span = tuple[int, int]
+
+_MOST_OTHERS = 100_000
 
 _SAMPLE = 0x12
 _FULL, _BARE, _STARTED = 18, 9, 7
@@ -90,6 +93,32 @@ class Frames:
             self.full[rows],
             self.started[rows],
         )
+
+
+class Others:
+    """Fields of a body that are no series of the usual shape; neighbours become one span."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self._count = 0
+
+    def add(self, data: memoryview, at: int) -> int:
+        """Take the field at ``at`` and return its end.
+
+        Raises:
+            TooLargeError: it is one too many; each costs time, however small.
+            WireError: it is malformed.
+        """
+        self._count += 1
+        if self._count > _MOST_OTHERS:
+            message = f"the request holds more than {_MOST_OTHERS} fields of unusual shape"
+            raise TooLargeError("too_many_fields", message)
+        end = field_end(data, at, len(data))
+        if self.spans and self.spans[-1][1] == at:
+            self.spans[-1] = self.spans[-1][0], end
+        else:
+            self.spans.append((at, end))
+        return end
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +227,7 @@ def _follow(
     bad = [*np.flatnonzero(~good).tolist(), len(begin)]
     kept: list[int] = []
     begins: list[int] = []
-    others: list[Span] = []
+    others = Others()
     k = 0
     while at < len(data):
         if k < len(begin) and begin[k] == at and good[k]:
@@ -207,19 +236,16 @@ def _follow(
             begins += begin[k:stop]
             k, at = stop, end[stop - 1]
             continue
-        stop = field_end(data, at, len(data))
         usual = frame_at(data, at, shape)
-        found = False
-        while k < len(sample) and sample[k] < stop:
-            if usual and usual.sample == sample[k] and usual.end == stop:
-                kept.append(k)
-                begins.append(at)
-                found = True
+        while k < len(sample) and sample[k] < (usual.sample if usual else at):
             k += 1
-        if not found:
-            others.append((at, stop))
-        at = stop
-    return kept, begins, others
+        if usual and k < len(sample) and sample[k] == usual.sample and end[k] == usual.end:
+            kept.append(k)
+            begins.append(at)
+            k, at = k + 1, usual.end
+        else:
+            at = others.add(data, at)
+    return kept, begins, others.spans
 
 
 def words_of(buf: Bytes) -> Words:

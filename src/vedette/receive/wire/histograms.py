@@ -17,7 +17,7 @@ import numpy as np
 from vedette.model.histograms import CUSTOM_BUCKETS, HistogramValue, spans_to_numbers
 from vedette.model.samples import STALE_BITS, bits
 from vedette.receive.wire.errors import WireError
-from vedette.receive.wire.protobuf import BYTES, FIXED64, VARINT, fields, signed, varint
+from vedette.receive.wire.protobuf import BYTES, FIXED64, VARINT, Reader, signed, varint
 
 _COUNT_INT, _COUNT_FLOAT, _SUM, _SCHEMA, _ZERO_THRESHOLD = 1, 2, 3, 4, 5
 _ZERO_INT, _ZERO_FLOAT, _RESET_HINT, _TIMESTAMP, _START = 6, 7, 14, 15, 17
@@ -58,21 +58,22 @@ class _Raw:
         self.bounds: list[float] = []
 
 
-def read_histogram(data: bytes, begin: int, end: int, most_buckets: int) -> SentHistogram:
+def read_histogram(reader: Reader, begin: int, end: int, most_buckets: int) -> SentHistogram:
     """Return the histogram that lies from ``begin`` to ``end``.
 
     Raises:
+        TooLargeError: the request has had its share of fields.
         HistogramError: its fields contradict each other or a limit; the message says how.
         WireError: the bytes are malformed.
     """
     raw = _Raw()
-    for number, kind, _, content, stop in fields(data, begin, end):
+    for number, kind, _, content, stop in reader.fields(begin, end):
         if kind == VARINT:
-            _take_number(raw, number, varint(data, content, stop)[0])
+            _take_number(raw, number, varint(reader.data, content, stop)[0])
         elif kind == FIXED64:
-            _take_double(raw, number, _DOUBLE.unpack_from(data, content)[0])
+            _take_double(raw, number, _DOUBLE.unpack_from(reader.data, content)[0])
         elif kind == BYTES:
-            _take_packed(raw, number, data, content, stop)
+            _take_packed(raw, number, reader, content, stop)
     try:
         return _checked(raw, most_buckets)
     except HistogramError as error:
@@ -95,22 +96,21 @@ def _take_double(raw: _Raw, number: int, value: float) -> None:
         raw.doubles[number] = value
 
 
-def _take_packed(raw: _Raw, number: int, data: bytes, at: int, end: int) -> None:
+def _take_packed(raw: _Raw, number: int, reader: Reader, at: int, end: int) -> None:
     if side := _SPANS.get(number):
         parts = {1: 0, 2: 0}
-        for part, kind, _, content, stop in fields(data, at, end):
+        for part, kind, _, content, stop in reader.fields(at, end):
             if part in parts and kind == VARINT:
-                parts[part] = varint(data, content, stop)[0]
+                parts[part] = varint(reader.data, content, stop)[0]
         raw.spans[side].append((_zigzag(parts[1]), parts[2] & 0xFFFF_FFFF))
     elif side := _DELTAS.get(number):
-        while at < end:
-            value, at = varint(data, at, end)
-            raw.deltas[side].append(_zigzag(value))
+        raw.deltas[side] += map(_zigzag, reader.packed(at, end))
     elif number in _COUNTS or number == _BOUNDS:
         if (end - at) % _DOUBLE.size:
             raise WireError("malformed", "packed numbers end in the middle of one", at)
         into = raw.counts[_COUNTS[number]] if number in _COUNTS else raw.bounds
-        into += (value for (value,) in _DOUBLE.iter_unpack(data[at:end]))
+        reader.spend((end - at) // _DOUBLE.size)
+        into += (value for (value,) in _DOUBLE.iter_unpack(reader.data[at:end]))
 
 
 def _zigzag(number: int) -> int:

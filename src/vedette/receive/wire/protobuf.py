@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vedette.receive.wire.errors import WireError
+from vedette.receive.wire.errors import TooLargeError, WireError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _LONGEST_VARINT = 10
@@ -71,3 +71,42 @@ def fields(data: bytes | memoryview, at: int, end: int) -> Iterator[tuple[int, i
             message = f"field {number} of {at - content} bytes ends beyond its message"
             raise WireError("truncated", message, start)
         yield number, kind, start, content, at
+
+
+class Reader:
+    """Reads fields of one body, all in all no more than ``most``: each costs time, however small.
+
+    ``data`` is the body.
+    """
+
+    def __init__(self, data: bytes, most: int) -> None:
+        self.data = data
+        self._most = most
+        self._left = most
+
+    def fields(self, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+        """Yield the fields of a message, as :func:`fields` does.
+
+        Raises:
+            TooLargeError: ``most`` fields were read.
+            WireError: as :func:`fields`.
+        """
+        for each in fields(self.data, at, end):
+            self.spend(1)
+            yield each
+
+    def spend(self, count: int) -> None:
+        """Count numbers or fields that are read otherwise; raises as :meth:`fields`."""
+        self._left -= count
+        if self._left < 0:
+            message = f"the request holds more than {self._most} fields outside of the usual shape"
+            raise TooLargeError("too_many_fields", message)
+
+    def packed(self, at: int, end: int) -> list[int]:
+        """Return the varints that lie from ``at`` to ``end``; raises as :meth:`fields`."""
+        found: list[int] = []
+        while at < end:
+            number, at = varint(self.data, at, end)
+            found.append(number)
+            self.spend(1)
+        return found

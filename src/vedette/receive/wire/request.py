@@ -15,6 +15,7 @@ from vedette.model.metadata import MetricMetadata
 from vedette.model.samples import HISTOGRAM, STALE, Exemplar
 from vedette.receive.wire.errors import TooLargeError
 from vedette.receive.wire.histograms import HistogramError, read_histogram
+from vedette.receive.wire.protobuf import Reader
 
 LATEST_TS = 253_402_300_799_999
 """The last millisecond of the year 9999: later timestamps are mistakes of unit."""
@@ -35,6 +36,8 @@ class WriteLimits:
         body_bytes: after decompression.
         series, samples, histograms, exemplars: in one request; samples include histograms.
         strays: fields that the protocol does not know; senders of a later one have a few.
+        fields: of all kinds, in series that are not of the usual shape.
+        symbols: texts of a request of version 2.
         buckets: of each sign, per histogram.
         labels: per series.
         name_length, value_length: characters of a label name and of a label value.
@@ -46,6 +49,8 @@ class WriteLimits:
     histograms: int = 20_000
     exemplars: int = 20_000
     strays: int = 100_000
+    fields: int = 2_000_000
+    symbols: int = 250_000
     buckets: int = 10_000
     labels: int = 64
     name_length: int = 1024
@@ -156,19 +161,21 @@ class Gathering:
         self._begun = 0, 0
 
     def sample(self, ts: int, value: float, start: int = 0) -> None:
-        """Take a sample of the series that is being read."""
+        """Take a sample of the series that is being read; raises ``TooLargeError``."""
         self._ts.append(ts)
         self._values.append(value)
         self._start.append(start)
+        if len(self._ts) + self._plain > self.limits.samples:
+            raise too_many("samples", self.limits.samples)
 
-    def histogram(self, data: bytes, begin: int, end: int) -> None:
+    def histogram(self, reader: Reader, begin: int, end: int) -> None:
         """Take a histogram of the series that is being read; a bad one is counted.
 
         Raises:
             WireError: the bytes are malformed.
         """
         try:
-            sent = read_histogram(data, begin, end, self.limits.buckets)
+            sent = read_histogram(reader, begin, end, self.limits.buckets)
         except HistogramError as error:
             self.refusals.add(error.reason, str(error), 1)
             return
@@ -202,8 +209,6 @@ class Gathering:
         self.series.append(ReadSeries(key, offset, *counts))
         if len(self.series) + self._plain > self.limits.series:
             raise too_many("series", self.limits.series)
-        if len(self._ts) + self._plain > self.limits.samples:
-            raise too_many("samples", self.limits.samples)
 
     def stray(self) -> None:
         """Count a field that the protocol does not know.

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.model.arrays import I32, I64, Mask
-from vedette.receive.wire.frames import Bytes, Frame, Frames, Span, fixed_bits, frame_at
-from vedette.receive.wire.protobuf import field_end
+from vedette.receive.wire.frames import Bytes, Frame, Frames, Others, Span, fixed_bits, frame_at
+from vedette.receive.wire.symbols import Symbols, all_bits, numbers_at
 
 FixedBits = Callable[[int, I64, Mask], Bytes]
 FrameAt = Callable[[memoryview, int], Frame | None]
@@ -31,6 +31,7 @@ _RENEWAL = 512
 _FIRST_STEP = 4096
 _BOLD_RUNS = 4
 _SMALL = 2048
+_METADATA_ROUNDS = 64
 _STEP_GROWTH = 4
 
 
@@ -87,7 +88,7 @@ class _Runs:
         self.rows: list[tuple[int, int]] = []
         self.tails: list[I64] = []
         self.fulls: list[Mask] = []
-        self.others: list[Span] = []
+        self.others = Others()
         self.known = 0
 
     def add(self, row: int, last: int, tail: I64, full: Mask) -> None:
@@ -98,7 +99,7 @@ class _Runs:
 
     def match(self, refs: I32) -> Match:
         parts = [refs[row:last] for row, last in self.rows]
-        others = tuple(self.others)
+        others = tuple(self.others.spans)
         if len(parts) == 1:
             return Match(self.tails[0], self.fulls[0], parts[0], others)
         tails, fulls = np.concatenate(self.tails), np.concatenate(self.fulls)
@@ -153,9 +154,7 @@ class Ring:
         while at < len(buf):
             frame = self._frame_at(data, at)
             if frame is None:
-                end = field_end(data, at, len(buf))
-                runs.others.append((at, end))
-                at = end
+                at = runs.others.add(data, at)
                 continue
             if len(runs.rows) > _FREE_RUNS + runs.known // _FEWEST:
                 return None
@@ -326,12 +325,29 @@ class SenderCache:
     def __init__(self) -> None:
         self.refs: dict[bytes, int] = {}
         self.ring = Ring()
+        # Of version 2: texts, and series as numbers of texts.
+        self.symbols = Symbols()
+        self.numbers = Ring(numbers_at, all_bits)
         self._key_bytes = 0
+        self._rounds = 0
+
+    def metadata_due(self) -> bool:
+        """Return whether this request of known series is one whose metadata is read again."""
+        self._rounds += 1
+        return self._rounds % _METADATA_ROUNDS == 0
 
     @property
     def size(self) -> int:
         """Bytes held, roughly."""
-        return self._key_bytes + self.ring.size
+        return self._key_bytes + self.ring.size + self.numbers.size + self.symbols.size
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.refs.clear()
+        self.ring.clear()
+        self.symbols.clear()
+        self.numbers.clear()
+        self._key_bytes = 0
 
     def remember(self, key: bytes, ref: int) -> None:
         """Keep the ref of a series."""
