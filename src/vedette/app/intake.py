@@ -15,11 +15,13 @@ from vedette.web.services import IntakeAnswer, IntakeHandler
 
 def write_handler(storage: StorageRooms, stats: IntakeStats) -> IntakeHandler:
     """Return the endpoint of remote write."""
-    handler = RemoteWriteHandler(storage.index, storage.ingest, stats)
+    handler = RemoteWriteHandler(storage.index, storage.ingest, storage.metadata, stats)
 
     async def take(body: bytes, headers: Mapping[str, str], sender: str, app: str) -> IntakeAnswer:
         outcome = await handler.handle(body, headers, sender, app)
-        return IntakeAnswer(outcome.status, outcome.message.encode(), TEXT, outcome.retry_after)
+        told = tuple((name.encode(), value.encode()) for name, value in outcome.headers())
+        message = outcome.message.encode()
+        return IntakeAnswer(outcome.status, message, TEXT, outcome.retry_after, told)
 
     return take
 

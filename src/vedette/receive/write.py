@@ -1,24 +1,33 @@
-"""The endpoint of Prometheus remote write 1.0, without the web framework."""
+"""The endpoint of Prometheus remote write, both versions, without the web framework.
+
+A request says its version in the content type, as the specification of 2.0 asks:
+https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from vedette.model.metadata import MetricMetadata
 from vedette.model.samples import SampleBatch
 from vedette.receive.stats import IntakeStats
+from vedette.receive.wire import remote_write, remote_write2
 from vedette.receive.wire.errors import TooLargeError, WireError
-from vedette.receive.wire.remote_write import decode
 from vedette.receive.wire.request import WriteLimits, WriteRequest
 from vedette.receive.wire.sender import SenderCaches
 from vedette.receive.wire.snappy import Inflater
-from vedette.storage.interface import Ingest, OverloadedError, SeriesIndex, StorageError
+from vedette.storage.interface import (
+    Ingest,
+    MetadataStore,
+    OverloadedError,
+    SeriesIndex,
+    StorageError,
+)
 
 WAY = "remote_write"
-_MOST_FAMILIES = 20_000
 _RETRY_SECONDS = 5.0
+_PROTOBUF = "application/x-protobuf"
+_MESSAGES = {"prometheus.WriteRequest": 1, "io.prometheus.write.v2.Request": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,8 @@ class WriteOutcome:
         accepted: number of stored samples.
         rejected: number of refused samples by reason.
         retry_after: seconds after which to come again; 0 where that makes no sense.
+        written: samples, histograms and exemplars that were stored, for a sender of version 2,
+            which must be told; ``None`` for one of version 1.
     """
 
     status: int
@@ -38,6 +49,15 @@ class WriteOutcome:
     accepted: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
     retry_after: float = 0.0
+    written: tuple[int, int, int] | None = None
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Return what the answer to version 2 has to say beside status and message."""
+        kinds = ("Samples", "Histograms", "Exemplars")
+        return tuple(
+            (f"X-Prometheus-Remote-Write-{kind}-Written", str(count))
+            for kind, count in zip(kinds, self.written or (), strict=False)
+        )
 
 
 class RemoteWriteHandler:
@@ -47,17 +67,18 @@ class RemoteWriteHandler:
         self,
         index: SeriesIndex,
         ingest: Ingest,
+        metadata: MetadataStore,
         stats: IntakeStats,
         limits: WriteLimits | None = None,
         caches: SenderCaches | None = None,
     ) -> None:
         self._index = index
         self._ingest = ingest
+        self._metadata = metadata
         self._stats = stats
         self._limits = limits or WriteLimits()
         self._caches = caches or SenderCaches()
         self._inflater = Inflater()
-        self._metadata: OrderedDict[str, MetricMetadata] = OrderedDict()
 
     async def handle(
         self, body: bytes, headers: Mapping[str, str], sender: str, app: str
@@ -68,9 +89,16 @@ class RemoteWriteHandler:
         each of a sender's connections keeps its own order of series. ``app`` is the application
         that the samples belong to.
         """
-        complaint = check_headers(headers)
-        if complaint:
+        version, complaint = version_of(headers)
+        if not version:
             return self._refuse(415, "encoding", complaint)
+        outcome = await self._take(body, version, sender, app)
+        if version == 2 and outcome.written is None:
+            return replace(outcome, written=(0, 0, 0))
+        return outcome if version == 2 else replace(outcome, written=None)
+
+    async def _take(self, body: bytes, version: int, sender: str, app: str) -> WriteOutcome:
+        decode = remote_write2.decode if version == 2 else remote_write.decode
         try:
             data = self._inflater.decompress(body, self._limits.body_bytes)
             request = decode(data, self._caches.of(sender), self._index, self._limits)
@@ -80,16 +108,15 @@ class RemoteWriteHandler:
             return self._refuse(400, error.reason, str(error))
         finally:
             self._caches.bound()
-        self._note(request)
+        if request.bad_exemplars:
+            self._stats.dropped(WAY, "exemplar", request.bad_exemplars)
+        if request.metadata:
+            self._metadata.put(request.metadata)
         return await self._store(request, app)
-
-    def metadata(self) -> Mapping[str, MetricMetadata]:
-        """Return what senders last said of each metric family."""
-        return dict(self._metadata)
 
     async def _store(self, request: WriteRequest, app: str) -> WriteOutcome:
         count = len(request.refs)
-        if count:
+        if count or request.exemplars:
             batch = SampleBatch(
                 app,
                 request.refs,
@@ -111,35 +138,33 @@ class RemoteWriteHandler:
         # Counted only now: a request that is sent again must not count its refusals twice.
         for reason, refused in request.rejected.items():
             self._stats.rejected(WAY, reason, refused)
+        histograms = request.histogram_count
+        written = count - histograms, histograms, len(request.exemplars)
         if not request.rejected:
-            return WriteOutcome(204, accepted=count)
+            return WriteOutcome(204, accepted=count, written=written)
         total = sum(request.rejected.values())
         message = f"{request.message} ({count} samples stored, {total} refused)"
-        return WriteOutcome(400, message, count, request.rejected)
-
-    def _note(self, request: WriteRequest) -> None:
-        if request.bad_exemplars:
-            self._stats.dropped(WAY, "exemplar", request.bad_exemplars)
-        for metadata in request.metadata:
-            self._metadata[metadata.metric] = metadata
-            self._metadata.move_to_end(metadata.metric)
-        while len(self._metadata) > _MOST_FAMILIES:
-            self._metadata.popitem(last=False)
+        return WriteOutcome(400, message, count, request.rejected, written=written)
 
     def _refuse(self, status: int, reason: str, message: str) -> WriteOutcome:
         self._stats.rejected(WAY, reason)
         return WriteOutcome(status, message, rejected={reason: 1})
 
 
-def check_headers(headers: Mapping[str, str]) -> str:
-    """Return why a request cannot be remote write 1.0, or the empty string."""
+def version_of(headers: Mapping[str, str]) -> tuple[int, str]:
+    """Return the version of a request, 1 or 2, or 0 and why it is neither."""
     encoding = headers.get("content-encoding", "snappy").strip().lower()
     if encoding != "snappy":
-        return f'content encoding "{encoding[:40]}" is not supported; send snappy'
-    content = headers.get("content-type", "application/x-protobuf").lower()
-    kind, _, parameters = content.partition(";")
-    if kind.strip() != "application/x-protobuf":
-        return f'content type "{kind[:80]}" is not supported; send application/x-protobuf'
-    if "proto=" in parameters and "prometheus.writerequest" not in parameters:
-        return "only remote write 1.0 (proto=prometheus.WriteRequest) is supported"
-    return ""
+        return 0, f'content encoding "{encoding[:40]}" is not supported; send snappy'
+    content = headers.get("content-type", _PROTOBUF)
+    kind, *parameters = (part.strip() for part in content.split(";"))
+    if kind.lower() != _PROTOBUF:
+        return 0, f'content type "{kind[:80]}" is not supported; send {_PROTOBUF}'
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "proto":
+            message = value.strip().strip('"')
+            version = _MESSAGES.get(message, 0)
+            known = " or ".join(_MESSAGES)
+            return version, f'message "{message[:80]}" is not supported; send {known}'
+    return 1, ""

@@ -157,7 +157,7 @@ class WebApp:
         finally:
             self._intake_bytes -= size
         retry = ((b"retry-after", str(int(said.retry_after) or 1).encode()),)
-        extra = retry if said.retry_after else ()
+        extra = (*said.headers, *(retry if said.retry_after else ()))
         await respond(send, Response(said.status, said.body, said.content_type, extra))
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: ApiError) -> None:

@@ -79,6 +79,7 @@ class IntakeAnswer:
     body: bytes
     content_type: bytes
     retry_after: float = 0.0
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class IntakeHandler(Protocol):

@@ -193,7 +193,7 @@ def _closes(buf: Bytes, frames: Frames, shape: Shape) -> Mask:
     """Return whether each frame closes exactly, and set where its labels begin."""
     last = len(buf) - 1
     begin = np.minimum(frames.begin, last - 2) if last >= 2 else np.zeros_like(frames.begin)
-    good: Mask = (begin == frames.begin) & (buf[begin] == shape.tag)
+    good: Mask = (begin == frames.begin) & (buf[begin] == shape.tag) & (frames.end <= len(buf))
     size, at = _sizes(buf, begin + 1)
     good &= (at + size == frames.end) & (at <= frames.sample)
     if shape.packed:
