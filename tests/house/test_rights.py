@@ -19,6 +19,9 @@ RAW = {
     "/api/v1/write",
     "/v1/metrics",
     "/api/v1/otlp/v1/metrics",
+    "/metrics/{grouping}",
+    "/api/v1/metrics",
+    "/api/v1/admin/wipe",
     "/api/events",
     "/api/dashboard/ws",
 }

@@ -5,21 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
+import orjson
+
+from vedette.app.push_reader import read_push
 from vedette.app.storage import StorageRooms
+from vedette.config.settings import Settings
+from vedette.kit.clock import Clock
 from vedette.receive.otlp import OtlpHandler
-from vedette.receive.settings import OtlpSettings
+from vedette.receive.push import PushHandler
+from vedette.receive.push_file import GroupFile
 from vedette.receive.stats import IntakeStats
 from vedette.web.auth import Guard
 from vedette.web.errors import ApiError
+from vedette.web.http import TEXT
 from vedette.web.services import IntakeAnswer, IntakeHandler
 
 
 class Pushes:
     """Handlers by path, and the listener of gRPC."""
 
-    def __init__(self, otlp: OtlpSettings, storage: StorageRooms, stats: IntakeStats) -> None:
+    def __init__(
+        self, settings: Settings, storage: StorageRooms, stats: IntakeStats, clock: Clock
+    ) -> None:
+        otlp = settings.otlp
         self._otlp = OtlpHandler(storage.index, storage.ingest, stats, otlp.options)
         self._grpc = otlp.grpc
+        self._groups = PushHandler(
+            storage.index,
+            storage.ingest,
+            stats,
+            clock,
+            read_push,
+            GroupFile(settings.server.data_dir / "push-groups.json"),
+            settings.push,
+        )
 
     def handlers(self) -> Mapping[str, IntakeHandler]:
         """Return the handlers of what is POSTed."""
@@ -33,6 +52,32 @@ class Pushes:
             )
 
         return {"/v1/metrics": otlp, "/api/v1/otlp/v1/metrics": otlp}
+
+    async def push(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        sender: str,
+        app: str,
+    ) -> IntakeAnswer:
+        """Take a push of a group, or delete one; ``path`` stands behind ``/metrics/``."""
+        said = await self._groups.handle(method, path, body, headers, app)
+        return IntakeAnswer(said.status, said.message.encode(), TEXT)
+
+    def groups(self) -> bytes:
+        """Return all groups as Pushgateway's API shows them."""
+        return orjson.dumps({"status": "success", "data": self._groups.shown()})
+
+    async def wipe(self) -> None:
+        """Delete all groups."""
+        await self._groups.wipe()
+
+    async def run(self) -> None:
+        """Store all groups at every interval."""
+        await self._groups.load()
+        await self._groups.run()
 
     async def start(self, stack: AsyncExitStack, guard: Guard) -> None:
         """Listen for gRPC if that is on, until ``stack`` ends.

@@ -74,7 +74,7 @@ class Server:
         self._alerting = self._pipeline()
         self._rules = self._rules_runner()
         self._forwarding = Forwarding(settings.remote_write, self._storage, self._clock, VERSION)
-        self._pushes = Pushes(settings.otlp, self._storage, self._intake)
+        self._pushes = Pushes(settings, self._storage, self._intake, self._clock)
         self._guard = Guard(self._access(admin_token), self._clock)
         self._reloader = Reloader(read, self._scrape, self._rules, self._clock)
         self._reloading: set[asyncio.Task[str]] = set()
@@ -147,6 +147,7 @@ class Server:
             ("alerting", self._alerting.run()),
             ("rules", self._rules.run()),
             ("live", self._web.live.run()),
+            ("pushed groups", self._pushes.run()),
             *(
                 (f"remote write to {each.destination.name}", each.run())
                 for each in self._forwarding.forwarders
@@ -295,6 +296,7 @@ class Server:
             stats=self._http,
             intakes=self._pushes.handlers(),
             reload=self._reload_ready,
+            pushes=self._pushes,
         )
 
     def _readiness(self) -> Readiness:

@@ -28,7 +28,7 @@ from vedette.forward.settings import read_destinations
 from vedette.kit.yamlpos import Fault, Kind, Node, Section, compose
 from vedette.notify.registry import read_receivers
 from vedette.query.promql.features import FEATURES
-from vedette.receive.settings import read_otlp
+from vedette.receive.settings import read_otlp, read_push
 from vedette.rules.files import load_rule_files
 from vedette.rules.settings import RulesSettings, read_rules_settings
 from vedette.scrape.settings import ScrapeJob, ScrapeSettings, read_scrape_jobs
@@ -73,6 +73,7 @@ def read(text: str, file: str, faults: list[Fault]) -> Settings:
         dashboard=_dashboard(root.section("dashboard")),
         scrape=_named(read_scrape_jobs(scrape, faults)) if scrape else ScrapeSettings(),
         otlp=read_otlp(root.section("otlp")),
+        push=read_push(root.section("push")),
         rules=_rules(root.section("rules")),
         **_alerting(root.section("alerting"), Path(file).parent),
         remote_write=read_destinations(

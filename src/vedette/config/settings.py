@@ -9,7 +9,7 @@ from pathlib import Path
 from vedette.alerting.settings import AlertingSettings, Route
 from vedette.forward.settings import Destination
 from vedette.notify.settings import LogSettings, ReceiverSettings
-from vedette.receive.settings import OtlpSettings
+from vedette.receive.settings import OtlpSettings, PushSettings
 from vedette.rules.settings import RulesSettings
 from vedette.scrape.settings import ScrapeSettings
 
@@ -126,6 +126,7 @@ class Settings:
     dashboard: DashboardSettings = field(default_factory=DashboardSettings)
     scrape: ScrapeSettings = field(default_factory=ScrapeSettings)
     otlp: OtlpSettings = field(default_factory=OtlpSettings)
+    push: PushSettings = field(default_factory=PushSettings)
     rules: RulesSettings = field(default_factory=RulesSettings)
     alerting: AlertingSettings = field(
         default_factory=lambda: AlertingSettings(Route(DEFAULT_RECEIVER.name))

@@ -1,4 +1,4 @@
-"""What pushed metrics become: the section ``otlp`` of vedette.yml, named as in Prometheus'."""
+"""Settings of pushed metrics: the sections ``otlp`` (named as in Prometheus) and ``push``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,34 @@ class OtlpSettings:
 
     options: OtlpOptions = field(default_factory=OtlpOptions)
     grpc: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PushSettings:
+    """The section ``push``: how pushed groups are kept.
+
+    Attributes:
+        interval_ms: how often all groups are stored again.
+        groups, samples: most groups, and most samples of all groups.
+    """
+
+    interval_ms: int = 15_000
+    groups: int = 10_000
+    samples: int = 200_000
+
+
+def read_push(section: Section | None) -> PushSettings:
+    """Return the settings in ``section``; what does not fit becomes a fault of it."""
+    default = PushSettings()
+    if section is None:
+        return default
+    settings = PushSettings(
+        interval_ms=section.duration("interval", default.interval_ms, minimum=1_000),
+        groups=section.integer("max_groups", default.groups, 1),
+        samples=section.integer("max_samples", default.samples, 1),
+    )
+    section.done()
+    return settings
 
 
 def read_otlp(section: Section | None) -> OtlpSettings:

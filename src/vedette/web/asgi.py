@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from functools import partial
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -37,7 +39,7 @@ from vedette.web.http import (
 )
 from vedette.web.live import LiveHub
 from vedette.web.pages import pages_router
-from vedette.web.services import IntakeHandler, Services
+from vedette.web.services import IntakeHandler, PushIntake, Services
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ INTAKE_LIMIT = 64 << 20
 INTAKE_BUDGET = 192 << 20
 _EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
 _POLICY_VIOLATION = 1008
+_PUSHES = ("/metrics/", "/api/v1/metrics", "/api/v1/admin/wipe")
 
 
 class Answer:
@@ -133,11 +136,29 @@ class WebApp:
             await self._intake(self._services.event_intake, scope, receive, send, caller)
         elif path == "/federate":
             await self._federation(scope, receive, send)
+        elif self._services.pushes and path.startswith(_PUSHES):
+            await self._push(self._services.pushes, scope, receive, send, caller)
         elif path == "/metrics":
             body = self._services.metrics()
             await respond(send, Response(200, body, _EXPOSITION))
         else:
             await self._router(scope, receive, send)
+
+    async def _push(
+        self, pushes: PushIntake, scope: Scope, receive: Receive, send: Send, caller: Caller
+    ) -> None:
+        """Answer whatever Pushgateway answers."""
+        path = scope["path"]
+        if path == "/api/v1/metrics":
+            await respond(send, Response(200, pushes.groups()))
+        elif path == "/api/v1/admin/wipe":
+            await pushes.wipe()
+            await respond(send, Response(202, b"", TEXT))
+        else:
+            encoded = scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1")
+            grouping = (encoded or quote(path)).removeprefix("/metrics/")
+            take = partial(pushes.push, scope["method"], grouping)
+            await self._intake(take, scope, receive, send, caller)
 
     async def _intake(
         self, handler: IntakeHandler, scope: Scope, receive: Receive, send: Send, caller: Caller

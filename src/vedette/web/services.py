@@ -92,6 +92,30 @@ class IntakeHandler(Protocol):
         ...
 
 
+class PushIntake(Protocol):
+    """Keeps pushed groups, as Pushgateway does."""
+
+    async def push(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        sender: str,
+        app: str,
+    ) -> IntakeAnswer:
+        """Answer PUT, POST or DELETE of the group in the percent-encoded ``path``."""
+        ...
+
+    def groups(self) -> bytes:
+        """Return all groups as JSON."""
+        ...
+
+    async def wipe(self) -> None:
+        """Delete all groups."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class MetadataView:
     """Type, help text and unit of a metric, as a target declared them."""
@@ -279,3 +303,4 @@ class Services:
     stats: HttpStats = field(default_factory=HttpStats)
     intakes: Mapping[str, IntakeHandler] = field(default_factory=dict)
     reload: Callable[[], Awaitable[str]] = _no_reload
+    pushes: PushIntake | None = None
