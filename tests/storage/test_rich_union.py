@@ -27,15 +27,18 @@ from tests.unit.storage.rich import (
 )
 from vedette.model.histograms import HistogramValue
 from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher, MatchOp
 from vedette.model.samples import ABSENT, HISTOGRAM, NAN_BITS, STALE
 from vedette.storage.chdb.columns import ChdbColumns
 from vedette.storage.columns import ColumnStore
 from vedette.storage.head.admission import Refusal
+from vedette.storage.matching import matches
 from vedette.storage.memory_columns import MemoryColumns
 from vedette.storage.spool.files import CrashFiles
 
 Expected = dict[Labels, dict[int, Exact]]
-_few = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+_few = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+_many = settings(max_examples=40, deadline=None)
 SLOTS = 16
 _hours = itertools.count(-20_000)
 
@@ -47,27 +50,49 @@ def _next_hour() -> int:
 
 _push = st.lists(st.tuples(st.integers(0, 5), st.integers(0, SLOTS), drawn), min_size=1, max_size=9)
 _scrape = st.dictionaries(st.integers(6, 11), drawn, min_size=1)
-_steps = st.lists(_push | _scrape | st.sampled_from(["flush", "restart"]), min_size=1, max_size=9)
+_Delete = tuple[int, int, str]
+_delete = st.tuples(
+    st.integers(0, SLOTS), st.integers(0, SLOTS), st.sampled_from(["[0126]", ".+", "3|9"])
+)
+_Step = list[tuple[int, int, Drawn]] | dict[int, Drawn] | _Delete | str
+_steps = st.lists(
+    _push | _scrape | _delete | st.sampled_from(["flush", "restart"]), min_size=1, max_size=9
+)
 
 
+_window = st.tuples(st.integers(-1, SLOTS), st.integers(-1, SLOTS))
+
+
+@_many
+@given(_steps, _window)
+def test_every_kind_of_sample_comes_back(steps: list[_Step], window: tuple[int, int]) -> None:
+    """Wherever they lie, samples of all kinds are selected bit by bit, the first of each time.
+
+    What was deleted is gone, whether it lay in memory, in the spool or in the store.
+    """
+    series = [labels(f"own_{k % 2}", k=str(k)) for k in range(12)]
+    asyncio.run(_run(MemoryColumns(), "own", series, steps, window))
+
+
+@pytest.mark.chdb
 @_few
-@given(_steps, st.tuples(st.integers(-1, SLOTS), st.integers(-1, SLOTS)))
-def test_every_kind_of_sample_comes_back(
-    columns: ColumnStore,
-    steps: list[list[tuple[int, int, Drawn]] | dict[int, Drawn] | str],
+@given(_steps, _window)
+def test_every_kind_of_sample_comes_back_from_the_engine(
+    chdb_columns: ColumnStore,
+    steps: list[_Step],
     window: tuple[int, int],
 ) -> None:
-    """Wherever they lie, samples of all kinds are selected bit by bit, the first of each time."""
+    """The same as above."""
     own = f"own{random.SystemRandom().getrandbits(64)}"
     series = [labels(f"{own}_{k % 2}", k=str(k)) for k in range(12)]
-    asyncio.run(_run(columns, own, series, steps, window))
+    asyncio.run(_run(chdb_columns, own, series, steps, window))
 
 
 async def _run(
     columns: ColumnStore,
     own: str,
     series: list[Labels],
-    steps: list[list[tuple[int, int, Drawn]] | dict[int, Drawn] | str],
+    steps: list[_Step],
     window: tuple[int, int],
 ) -> None:
     files, base = CrashFiles(), _next_hour()
@@ -84,6 +109,8 @@ async def _run(
                     await now.pipeline.flush()
                 elif isinstance(step, list):
                     await _send_pushed(now, series, expected, step, base)
+                elif isinstance(step, tuple):
+                    await _delete_from(now, own, expected, step, base)
                 elif isinstance(step, dict):
                     await _send_scraped(now, series, expected, step, base + at * STEP)
                 _check(now, own, expected, spans)
@@ -121,6 +148,17 @@ async def _send_scraped(
     )
     for k, sample in step.items():
         expected.setdefault(series[k], {})[ts] = exact(*sample)
+
+
+async def _delete_from(now: Life, own: str, expected: Expected, step: _Delete, base: int) -> None:
+    start, end, which = base + step[0] * STEP, base + step[1] * STEP, step[2]
+    by = Matcher("k", MatchOp.REGEX, which)
+    metrics = [Matcher("__name__", MatchOp.REGEX, f"{own}_.")]
+    await now.pipeline.delete_series([[*metrics, by]], start, end)
+    for series, points in expected.items():
+        if matches([by], series):
+            for ts in [ts for ts in points if start <= ts <= end]:
+                del points[ts]
 
 
 def _check(now: Life, own: str, expected: Expected, spans: Iterable[tuple[int, int]]) -> None:

@@ -91,6 +91,13 @@ class ColumnStore(Protocol):
         """
         ...
 
+    def delete_series(self, matchers: Sequence[Sequence[Matcher]], start: int, end: int) -> None:
+        """Delete samples and exemplars of ``start <= ts <= end`` that any of ``matchers`` selects.
+
+        Series without a sample left are no longer listed; durable when it returns.
+        """
+        ...
+
     def insert_metadata(self, statements: Sequence[MetricMetadata], seen: int) -> None:
         """Remember ``statements``, which were made at ``seen`` (ms)."""
         ...

@@ -9,8 +9,16 @@ from dataclasses import dataclass, field
 from vedette.storage.columns import ColumnStore, StoredExemplar
 from vedette.storage.head.events import UnflushedEvents
 from vedette.storage.spool.chunks import event_parts, exemplar_parts, sample_parts
-from vedette.storage.spool.frames import EventsRecord, Record, SamplesRecord, SeriesRecord
+from vedette.storage.spool.frames import (
+    DeletionRecord,
+    EventsRecord,
+    Record,
+    SamplesRecord,
+    SeriesRecord,
+)
 from vedette.storage.spool.spool import Segment, Spool
+
+_ALL = -(2**62)
 
 
 @dataclass(slots=True)
@@ -21,6 +29,7 @@ class FlushStats:
     samples: int = 0
     events: int = 0
     exemplars: int = 0
+    deletions: int = 0
 
 
 @dataclass(slots=True)
@@ -30,12 +39,16 @@ class _Aside:
     events: list[EventsRecord] = field(default_factory=list)
     exemplars: list[SamplesRecord] = field(default_factory=list)
     series: list[SeriesRecord] = field(default_factory=list)
+    deletions: list[DeletionRecord] = field(default_factory=list)
 
     def passing(self, records: Iterable[Record]) -> Iterator[Record]:
         """Yield the records of samples and series; the others are kept here."""
         for record in records:
             if isinstance(record, EventsRecord):
                 self.events.append(record)
+                continue
+            if isinstance(record, DeletionRecord):
+                self.deletions.append(record)
                 continue
             if isinstance(record, SeriesRecord):
                 self.series.append(record)
@@ -70,6 +83,7 @@ class Flusher:
             self.stats.samples += len(chunks.ts)
         self._flush_exemplars(segment, exemplar_parts(aside.exemplars, aside.series))
         self._flush_events(segment, aside.events)
+        self._delete(aside.deletions)
         self._spool.retire(segment)
         self.stats.segments += 1
 
@@ -79,6 +93,15 @@ class Flusher:
         for part, exemplars in enumerate(parts):
             self._columns.insert_exemplars(exemplars, self._spool.token(segment, f"x{part}"))
             self.stats.exemplars += len(exemplars)
+
+    def _delete(self, deletions: Iterable[DeletionRecord]) -> None:
+        """Delete from the store, which now has all that was written before."""
+        for deletion in deletions:
+            try:
+                self._columns.delete_series(deletion.matchers, deletion.start, deletion.end)
+            finally:  # it may have happened all the same
+                self.ranges.add(_ALL)
+            self.stats.deletions += 1
 
     def _flush_events(self, segment: Segment, records: Sequence[EventsRecord]) -> None:
         if not records:

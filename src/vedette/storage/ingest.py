@@ -15,6 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from queue import Empty, SimpleQueue
 
 import numpy as np
@@ -22,6 +23,7 @@ import numpy as np
 from vedette.kit.clock import Clock
 from vedette.model.arrays import I32
 from vedette.model.events import Event
+from vedette.model.matchers import Matcher
 from vedette.model.samples import SampleBatch
 from vedette.storage.columns import ColumnStore
 from vedette.storage.flush import Flusher, FlushStats
@@ -31,12 +33,15 @@ from vedette.storage.head.exemplars import ExemplarRefusal, RecentExemplars
 from vedette.storage.head.head import Head
 from vedette.storage.incoming import plain
 from vedette.storage.interface import OverloadedError, StorageError
+from vedette.storage.matching import predicate
 from vedette.storage.metadata import KnownMetadata
 from vedette.storage.series_index import MemorySeriesIndex, parse_canonical
 from vedette.storage.spool.files import SpoolFiles
 from vedette.storage.spool.frames import (
+    DeletionRecord,
     SamplesRecord,
     SeriesRecord,
+    encode_deletion,
     encode_events,
 )
 from vedette.storage.spool.spool import Segment, Spool, SpoolSettings, SpoolStats, Write
@@ -238,6 +243,8 @@ class IngestPipeline:
                 )
             elif isinstance(record, SamplesRecord):
                 self._replay_samples(record, refs)
+            elif isinstance(record, DeletionRecord):
+                self._hide(record)
             elif not segment.flushed:
                 self.events.uncertain_until = record.sequence
                 self.events.add(record.sequence, record.events)
@@ -310,6 +317,34 @@ class IngestPipeline:
         self.stats.events += len(events)
         return sequence
 
+    async def delete_series(
+        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int
+    ) -> None:
+        """Delete what any of ``matchers`` selects in ``start <= ts <= end``; see ``Deletion``."""
+        for one in matchers:
+            for matcher in one:
+                predicate(matcher)  # a pattern that cannot be read must not reach the disk
+        sequence = self._next
+        record = DeletionRecord(sequence, tuple(map(tuple, matchers)), start, end)
+        frame = encode_deletion(record)
+        self._admit(len(frame))
+        self._next += 1
+        self._hide(record)
+        await self._enqueue(
+            _Entry(sequence, len(frame), self._future(), frame=frame, seal_after_ms=0)
+        )
+        await self.flush()
+
+    async def clean_tombstones(self) -> None:
+        """Return when the column store has executed every deletion; see ``Deletion``."""
+        await self.flush()
+
+    def _hide(self, deletion: DeletionRecord) -> None:
+        """Take from memory what a deletion selects."""
+        for one in deletion.matchers:
+            refs = self._head.delete(one, deletion.start, deletion.end, deletion.sequence)
+            self.exemplars.delete(refs, deletion.start, deletion.end)
+
     def _admit(self, size: int) -> None:
         if self._writer is None or self._stopping:
             raise StorageError("storage is not running")
@@ -361,8 +396,11 @@ class IngestPipeline:
             found = self._waiting()
             entries = [entry for entry in found if entry is not None]
             stopping = len(entries) < len(found)
-            if entries or self._kept:
-                self._write_group(entries)
+            # A deletion ends its segment: what comes after it must not be deleted.
+            ends = [k + 1 for k, entry in enumerate(entries) if entry.seal_after_ms is not None]
+            for first, last in pairwise([0, *ends, len(entries)]):
+                if last > first or (self._kept and not entries):
+                    self._write_group(entries[first:last])
 
     def _waiting(self) -> list[_Entry | None]:
         """Return all that waits; with kept batches, nothing after a second."""

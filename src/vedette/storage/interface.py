@@ -156,6 +156,33 @@ class Samples(Protocol):
         ...
 
 
+class Deletion(Protocol):
+    """Deleting what is stored, for administrators."""
+
+    async def delete_series(
+        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int
+    ) -> None:
+        """Delete what any of ``matchers`` selects in ``start <= ts <= end`` (ms).
+
+        Samples and exemplars are gone for queries when the call returns, and stay so after a
+        crash. What is sent later with such timestamps is stored as usual.
+
+        Raises:
+            InvalidRegexError: a pattern is not RE2.
+            StorageError: disk or store refused; the deletion may have happened in part, and is
+                completed by the next flush once it was written down.
+        """
+        ...
+
+    async def clean_tombstones(self) -> None:
+        """Return when everything that was deleted is gone from the column store too.
+
+        Raises:
+            StorageError: the store refused.
+        """
+        ...
+
+
 class Exemplars(Protocol):
     """Exemplars of stored series; blocking, safe to call from several threads."""
 

@@ -106,6 +106,22 @@ class MemoryColumns:
             by_metric.setdefault(each.series.metric, []).append(each)
         return [each for shown in by_metric.values() for each in shown[:limit]]
 
+    def delete_series(self, matchers: Sequence[Sequence[Matcher]], start: int, end: int) -> None:
+        """Delete samples and exemplars."""
+        self._check()
+
+        def doomed(labels: Labels, ts: int) -> bool:
+            return start <= ts <= end and any(matches(one, labels) for one in matchers)
+
+        with self._lock:
+            self._points = {
+                key: left
+                for key, points in self._points.items()
+                if (left := {ts: s for ts, s in points.items() if not doomed(key[1], ts)})
+            }
+            self._exemplars = [e for e in self._exemplars if not doomed(e.series, e.ts)]
+        self._burn()
+
     def insert_metadata(self, statements: Sequence[MetricMetadata], seen: int) -> None:
         """Remember statements."""
         self._check()

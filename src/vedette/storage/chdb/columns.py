@@ -16,7 +16,7 @@ from vedette.model.events import Event
 from vedette.model.labels import METRIC_NAME, Labels, series_id
 from vedette.model.matchers import Matcher
 from vedette.model.metadata import MetricMetadata
-from vedette.storage.chdb import events, exemplars, histograms, metadata
+from vedette.storage.chdb import deletion, events, exemplars, histograms, metadata
 from vedette.storage.chdb.catalog import Catalog, Registration, StoredSeries
 from vedette.storage.chdb.decode import Vectors, blocks, stored_rows
 from vedette.storage.chdb.encode import (
@@ -30,6 +30,7 @@ from vedette.storage.chdb.encode import (
     split,
 )
 from vedette.storage.chdb.engine import Engine
+from vedette.storage.chdb.ids import id_list
 from vedette.storage.chdb.library import EngineError, LocalEngine
 from vedette.storage.chdb.migrate import migrate
 from vedette.storage.chdb.native import Column, nested, numbers, texts
@@ -184,6 +185,16 @@ class ChdbColumns:
             for each in exemplars.find(self._run, series, start, end, limit)
         ]
 
+    def delete_series(self, matchers: Sequence[Sequence[Matcher]], start: int, end: int) -> None:
+        """Delete samples and exemplars; see ``ColumnStore``."""
+        start, end = max(start, _I64.min + DAY_MS), min(end, _I64.max - DAY_MS)
+        with self._inserting:
+            for one in matchers:
+                for series in self._catalog.select(one, *_days(start, end)):
+                    deletion.delete(self._run, series, start, end)
+            self._bounds, self._bounds_known = None, False
+            self._catalog.forget()
+
     def insert_metadata(self, statements: Sequence[MetricMetadata], seen: int) -> None:
         """Remember ``statements``; see ``ColumnStore``."""
         with self._inserting:
@@ -277,7 +288,7 @@ class ChdbColumns:
             " AND min_ts <= {end:Int64} AND max_ts >= {start:Int64}"
         )
         if not series.whole and len(series.ids) <= _MAX_NAMED:
-            where += f" AND id IN ({_id_list(series)})"
+            where += f" AND id IN ({id_list(series.ids)})"
         parameters: dict[str, str | int] = {
             "metric": series.metric,
             "low": bucket_of(start),
@@ -431,19 +442,6 @@ def _safe(token: str) -> str:
     if not token.isascii() or not all(c.isalnum() or c in "-_./:" for c in token):
         raise StorageError(f"not a token for an insert: {token!r}")
     return token
-
-
-def _id_list(series: StoredSeries) -> str:
-    """Return the ids as string literals; hexadecimal digits alone come out of ``hex``."""
-    text = np.frombuffer(_id_bytes(series), "V16")
-    return ", ".join(
-        "'" + "".join(f"\\x{byte:02x}" for byte in bytes(one)) + "'" for one in text.tolist()
-    )
-
-
-def _id_bytes(series: StoredSeries) -> bytes:
-    # numpy's S16 drops trailing zero bytes only when it makes Python objects, not here.
-    return np.ascontiguousarray(series.ids).tobytes()
 
 
 def _numbered(series: StoredSeries, ids: Column) -> I64:

@@ -206,6 +206,23 @@ class TargetGroup:
             self._collect()
         self._publish()
 
+    def delete(self, refs: I32, start: int, end: int) -> None:
+        """Forget the samples of ``refs`` int32[n] ascending with ``start <= ts <= end`` (ms)."""
+        columns = np.flatnonzero(np.isin(self._refs, refs))
+        lo, hi = np.searchsorted(self._ts[self._first : self._count], [start, end + 1]).tolist()
+        if not len(columns) or lo == hi:
+            return
+        # Into a copy: readers have views of the matrix.
+        self._resize(self._values.shape[1])
+        gone = np.ix_(np.arange(lo, hi), columns)
+        self._values[gone] = ABSENT
+        if self._start is not None:
+            self._start[gone] = 0
+        if self._rows is not None:
+            self._rows[gone] = -1
+            self._collect()
+        self._publish()
+
     def _collect(self) -> None:
         """Give up the histograms of rows that are gone."""
         if self._rows is None or self._arena is None:

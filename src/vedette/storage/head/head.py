@@ -249,6 +249,32 @@ class Head:
         self._cache.touch(self.index.metric_numbers(seen))
         return late
 
+    # Deletion
+
+    def delete(self, matchers: Sequence[Matcher], start: int, end: int, sequence: int) -> list[int]:
+        """Forget the samples of ``start <= ts <= end`` (ms); return the refs of their series.
+
+        ``sequence`` is that of the deletion. A pushed series that loses everything begins anew.
+        """
+        found = self.index.select(matchers)
+        # A reader or writer may know a series before the head has made room for it.
+        refs = np.sort(np.concatenate([np.zeros(0, np.int32), *(s.refs for s in found)]))
+        refs = refs[: int(np.searchsorted(refs, len(self._newest)))]
+        if not len(refs):
+            return []
+        for group in self._groups.values():
+            group.delete(refs, start, end)
+        pushed = refs[self._pool.holds(refs)]
+        if len(pushed):
+            self._pool.delete(pushed, start, end, sequence)
+        inside = (self._oldest[refs] >= start) & (self._newest[refs] <= end)
+        # A target's rows only go on, so that its series need not begin anew.
+        bare = refs[inside & ~self._scraped[refs]]
+        self._newest[bare] = _NEVER
+        self._oldest[bare] = -_NEVER
+        self._cache.touch(np.unique(self.index.metric_numbers(refs)))
+        return [int(ref) for ref in refs]
+
     # Eviction
 
     @property

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vedette.model.arrays import F64, I32, I64, Mask
 from vedette.model.histograms import Histograms
-from vedette.storage.histogram_rows import HistogramArena, collected, named_rows, through
+from vedette.storage.histogram_rows import HistogramArena, collected, named_rows, picked, through
 from vedette.storage.regroup import Runs, offsets_of
 
 PAGE = 32
@@ -290,6 +290,30 @@ class RaggedPool:
             series = refs[np.repeat(merged.series, np.diff(merged.offsets))]
             self.append(series, merged.ts, merged.values, merged.start, sequence, merged.histograms)
             self._collect()
+
+    def delete(self, refs: I32, start: int, end: int, sequence: int) -> None:
+        """Forget the samples of ``refs`` with ``start <= ts <= end``; ``sequence`` as above."""
+        with self._lock:
+            held = self.gather(refs, start)
+            inside = (held.ts >= start) & (held.ts <= end)
+            if not inside.any():
+                return
+            owner = np.repeat(held.series, np.diff(held.offsets))
+            keep = ~inside
+            lengths = np.bincount(owner[keep], minlength=len(refs))
+            self.rewrite(
+                refs,
+                start,
+                Runs(
+                    held.series,
+                    offsets_of(lengths),
+                    held.ts[keep],
+                    held.values[keep],
+                    held.start[keep] if held.start is not None else None,
+                    picked(held.histograms, keep),
+                ),
+                sequence,
+            )
 
     def _release(self, pages: NDArray[np.integer]) -> None:
         self._fill[pages] = 0

@@ -7,8 +7,9 @@ Frame: marker ``FRM\\x1e``, payload length u32, CRC-32 of type and payload u32, 
 payload. The marker lets a reader find the next frame behind a damaged one.
 
 Types: 1 series (count u32, refs i32[n], lengths u32[n], canonical labels one after another),
-2 samples, 3 events, 4 samples with histograms or exemplars; see the encoders. A segment defines
-every series that it uses. A Vedette that does not know a type leaves its frames as damage.
+2 samples, 3 events, 4 samples with histograms or exemplars, 5 a deletion; see the encoders. A
+segment defines every series that it uses. A Vedette that does not know a type leaves its frames as
+damage.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import orjson
 
 from vedette.model.arrays import I32, I64
 from vedette.model.events import Event
+from vedette.model.matchers import Matcher, MatchOp
 from vedette.model.samples import SampleBatch
 from vedette.storage.spool.reader import Reader
 from vedette.storage.spool.rich import decode_rich, encode_rich
@@ -32,9 +35,10 @@ _MARKER = b"FRM\x1e"
 _FRAME = struct.Struct("<4sIII")
 _SAMPLES = struct.Struct("<QIHHBBxx")
 _EVENTS = struct.Struct("<QI")
+_DELETION = struct.Struct("<Qqq")
 HEADER_SIZE = _HEADER.size
 
-_SERIES_TYPE, _SAMPLES_TYPE, _EVENTS_TYPE, _RICH_TYPE = 1, 2, 3, 4
+_SERIES_TYPE, _SAMPLES_TYPE, _EVENTS_TYPE, _RICH_TYPE, _DELETION_TYPE = 1, 2, 3, 4, 5
 _SEARCHED = 1 << 16
 _TS_ONE, _TS_DELTA, _TS_PLAIN = 0, 1, 2
 
@@ -81,7 +85,23 @@ class EventsRecord:
     events: tuple[Event, ...]
 
 
-Record = SeriesRecord | SamplesRecord | EventsRecord
+@dataclass(frozen=True, slots=True)
+class DeletionRecord:
+    """Delete what any of ``matchers`` selects in ``start <= ts <= end`` (ms).
+
+    It holds for what was written before it, and is the last record of its segment.
+    """
+
+    sequence: int
+    matchers: tuple[tuple[Matcher, ...], ...]
+    start: int
+    end: int
+
+
+Numbered = SamplesRecord | EventsRecord | DeletionRecord
+"""Records with a sequence."""
+
+Record = SeriesRecord | Numbered
 
 
 def encode_header(header: Header) -> bytes:
@@ -152,6 +172,26 @@ def encode_events(sequence: int, events: Sequence[Event]) -> bytes:
     return _frame(_EVENTS_TYPE, b"".join([head, ts.tobytes(), lengths.tobytes(), body]))
 
 
+def encode_deletion(deletion: DeletionRecord) -> bytes:
+    """Return the frame of a deletion.
+
+    Payload: sequence u64, first and last timestamp i64, and the matchers as JSON: a list of lists
+    of [name, operator, value].
+    """
+    matchers = [[[m.name, m.op.value, m.value] for m in one] for one in deletion.matchers]
+    head = _DELETION.pack(deletion.sequence, deletion.start, deletion.end)
+    return _frame(_DELETION_TYPE, head + orjson.dumps(matchers))
+
+
+def _decode_deletion(payload: memoryview) -> DeletionRecord:
+    sequence, start, end = _DELETION.unpack_from(payload)
+    matchers = tuple(
+        tuple(Matcher(name, MatchOp(op), value) for name, op, value in one)
+        for one in orjson.loads(bytes(payload[_DELETION.size :]))
+    )
+    return DeletionRecord(sequence, matchers, start, end)
+
+
 def _decode_series(payload: memoryview) -> SeriesRecord:
     (count,) = struct.unpack_from("<I", payload)
     reader = Reader(payload, 4)
@@ -205,6 +245,7 @@ _DECODERS: dict[int, Callable[[memoryview], Record]] = {
     _SAMPLES_TYPE: _decode_samples,
     _EVENTS_TYPE: _decode_events,
     _RICH_TYPE: _decode_rich,
+    _DELETION_TYPE: _decode_deletion,
 }
 
 

@@ -25,8 +25,8 @@ from vedette.storage.spool.files import SpoolFile, SpoolFiles
 from vedette.storage.spool.frames import (
     HEADER_SIZE,
     Content,
-    EventsRecord,
     Header,
+    Numbered,
     Record,
     SamplesRecord,
     decode_header,
@@ -208,7 +208,7 @@ class Spool:
         """
         content = decode_segment(self._files.read(name))
         header, records = content.header, belonging(content.records, limit)
-        sequences = [r.sequence for r in records if isinstance(r, SamplesRecord | EventsRecord)]
+        sequences = [r.sequence for r in records if isinstance(r, Numbered)]
         if header:
             self._id = self._id or header.spool
             self._floor = max(self._floor, header.floor)
@@ -498,9 +498,7 @@ def belonging(records: Sequence[Record], limit: int | None) -> tuple[Record, ...
     if limit is None:
         return tuple(records)
     return tuple(
-        record
-        for record in records
-        if not isinstance(record, SamplesRecord | EventsRecord) or record.sequence < limit
+        record for record in records if not isinstance(record, Numbered) or record.sequence < limit
     )
 
 

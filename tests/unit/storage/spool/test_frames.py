@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from tests.unit.storage.rich import batch_samples, drawn, sample_batch
 from vedette.model.events import Event
 from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher, MatchOp
 from vedette.model.samples import STALE_BITS, Exemplar, SampleBatch, bits
 from vedette.storage.spool.frames import (
+    DeletionRecord,
     EventsRecord,
     Header,
     Record,
@@ -20,6 +22,7 @@ from vedette.storage.spool.frames import (
     SeriesRecord,
     decode_header,
     decode_segment,
+    encode_deletion,
     encode_events,
     encode_header,
     encode_samples,
@@ -132,6 +135,16 @@ def test_damage_costs_only_the_frames_that_it_hits(
     cut = decode_segment(whole[:at])
     assert len(cut.records) == max(0, hit)
     assert cut.end == (edges[max(0, hit)] if hit >= 0 else 0)
+
+
+def test_a_deletion_reads_back() -> None:
+    """Matchers of every kind and text come back with their range."""
+    matchers = tuple(
+        tuple(Matcher(name, op, 'é"\n\0') for op in MatchOp) for name in ("__name__", "ü")
+    )
+    record = DeletionRecord(9, (*matchers, ()), -5, 2**62)
+    content = decode_segment(encode_header(HEADER) + encode_deletion(record))
+    assert content.records == (record,)
 
 
 def test_headers_of_other_versions_and_torn_ones_are_not_read() -> None:
