@@ -37,7 +37,7 @@ from vedette.storage.memory_columns import MemoryColumns
 from vedette.storage.spool.files import CrashFiles
 
 Expected = dict[Labels, dict[int, Exact]]
-_few = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+_few = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 _many = settings(max_examples=40, deadline=None)
 SLOTS = 16
 _hours = itertools.count(-20_000)
