@@ -85,7 +85,7 @@ def test_rules_run_as_time_goes_on(tmp_path: Path) -> None:
     assert [failure.what for failure in failures] == ["count_over_time(instance:up[20m:])"]
     assert [line for _, line in lines(found)] == [
         'tests.yml:6: test "down" FAILED',
-        "  line 33: query count_over_time(instance:up[20m:]) at 2m",
+        "  line 31: query count_over_time(instance:up[20m:]) at 2m",
         "    expected   nothing",
         '    got      + {instance="a", raw="{{ x }}"} 3',
         '    got      + {instance="b", raw="{{ x }}"} 3',
