@@ -71,11 +71,11 @@ def vedette(config: str = "", folder: Path | None = None) -> Iterator[Running]:
 
 
 @contextmanager
-def prometheus() -> Iterator[Running]:
+def prometheus(config: str = "global: {scrape_interval: 15s}\n") -> Iterator[Running]:
     """Run Debian's Prometheus with its remote-write receiver."""
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
-        (place / "prometheus.yml").write_text("global: {scrape_interval: 15s}\n")
+        (place / "prometheus.yml").write_text(config)
         port = free_port()
         command = [
             str(PEERS / "prometheus"),
