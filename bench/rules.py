@@ -108,7 +108,9 @@ def measure(name: str, rules: Path | None, seconds: float) -> tuple[float, float
         rounds = (_evaluations(client, name) - count) / RULES
         if rules:
             firing = client.get("/api/v1/query", params={"query": "count(ALERTS)"}).json()
-            print(f"    {name}: {rounds:.1f} rounds, {firing['data']['result'][0]['value'][1]} alerts")
+            print(
+                f"    {name}: {rounds:.1f} rounds, {firing['data']['result'][0]['value'][1]} alerts"
+            )
         return spent, rounds
 
 

@@ -30,7 +30,10 @@ log = logging.getLogger(__name__)
 def rule_files(settings: Settings) -> RuleFiles:
     """Read the rule files that ``settings`` name."""
     base = Path(settings.file).parent if settings.file else Path()
-    return load_rule_files(settings.rules.files, base, settings.rules.evaluation_interval_ms)
+    rules = settings.rules
+    return load_rule_files(
+        rules.files, base, rules.evaluation_interval_ms, first_occurrence=rules.first_occurrence
+    )
 
 
 class Reloader:

@@ -26,16 +26,19 @@ from vedette.app.pushes import Pushes
 from vedette.app.queries import PoolSettings, QueryPool
 from vedette.app.querylog import QueryLog
 from vedette.app.reload import Read, Reloader, rule_files
+from vedette.app.rules import RuleQueries
 from vedette.app.scraping import Scraping
 from vedette.app.storage import StorageRooms
 from vedette.config.loader import is_loopback, parse_listen
 from vedette.config.settings import Settings
 from vedette.dashboards.operational import operational
 from vedette.kit.clock import Clock, SystemClock
+from vedette.model.labels import Labels
 from vedette.notify.registry import Surroundings as NotifySurroundings
 from vedette.notify.registry import build_receivers
 from vedette.query.promql.engine import Engine, EngineOptions
 from vedette.receive.stats import IntakeStats
+from vedette.rules.evaluate import Outage
 from vedette.rules.runner import RulesRunner, Surroundings
 from vedette.web.asgi import WebApp
 from vedette.web.auth import AccessSettings, Guard
@@ -225,16 +228,20 @@ class Server:
 
     def _rules_runner(self) -> RulesRunner:
         settings = self._settings
-        files = rule_files(settings)
+        rules, files = settings.rules, rule_files(settings)
         around = Surroundings(
             clock=self._clock,
-            engine=self._watching,
+            engine=RuleQueries(self._watching, self._storage.samples, self._engine_options()),
             states=self._storage.alert_states,
             sink=self._alerting,
             index=self._storage.index,
             ingest=self._storage.ingest,
             external_url=settings.server.url,
-            outage_tolerance_ms=settings.rules.outage_tolerance_ms,
+            app=rules.app,
+            external_labels=Labels.of(rules.external_labels),
+            outage=Outage(rules.outage_tolerance_ms, rules.for_grace_period_ms),
+            query_offset_ms=rules.query_offset_ms,
+            concurrency=rules.concurrency,
         )
         holder = f"{socket.gethostname()}:{settings.server.port}"
         return RulesRunner(files.groups, around, self._storage.leases, holder)

@@ -298,6 +298,8 @@ def with_prometheus(settings: Settings, path: Path) -> Settings:
     rules = settings.rules
     if not rules.files:
         rules = replace(rules, evaluation_interval_ms=found.evaluation_interval_ms)
+    if not rules.external_labels:
+        rules = replace(rules, external_labels=found.external_labels)
     return replace(
         settings,
         scrape=replace(settings.scrape, jobs=settings.scrape.jobs + found.jobs),

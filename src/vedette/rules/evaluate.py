@@ -74,7 +74,7 @@ class Evaluation:
 
 def evaluate(
     rule: Rule,
-    result: QueryResult,
+    result: QueryResult | None,
     previous: Sequence[AlertInstance],
     now_ms: int,
     sequence: int = 0,
@@ -83,11 +83,13 @@ def evaluate(
 ) -> Evaluation:
     """Return what ``rule`` makes of ``result``, given its instances of the evaluation before.
 
+    ``None`` is a result without series.
+
     Raises:
         RuleError: the result is no vector, two results get the same labels, or there are more
             than ``limit`` of them.
     """
-    rows = rows_of(result)
+    rows = [] if result is None else rows_of(result)
     if rule.kind is RuleKind.RECORDING:
         samples = _record(rule, rows)
         _check_limit(len(samples), limit, "series")
@@ -96,7 +98,7 @@ def evaluate(
     instances, changes = _advance(rule, fresh, previous, now_ms, sequence)
     active = [one for one in instances if one.state is not AlertState.RESOLVED]
     _check_limit(len(active), limit, "alerts")
-    return Evaluation(tuple(instances), tuple(_state_series(active)), tuple(changes))
+    return Evaluation(tuple(instances), tuple(state_series(active)), tuple(changes))
 
 
 def _check_limit(count: int, limit: int, what: str) -> None:
@@ -254,26 +256,44 @@ def _absent(
     return ended, labels, Change.CONDITION_ENDED
 
 
-def _state_series(active: Iterable[AlertInstance]) -> Iterable[Series]:
-    for one in active:
+def state_series(instances: Iterable[AlertInstance]) -> Iterable[Series]:
+    """Yield ``ALERTS`` and ``ALERTS_FOR_STATE`` of those that are pending or fire."""
+    for one in instances:
+        if one.state is AlertState.RESOLVED:
+            continue
         yield Series(one.labels.merged({METRIC_NAME: "ALERTS", "alertstate": one.state.value}), 1.0)
         yield Series(one.labels.merged({METRIC_NAME: "ALERTS_FOR_STATE"}), one.active_at / 1000)
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """How a time in which nobody evaluated is taken; all in milliseconds.
+
+    Attributes:
+        tolerance: after a longer one a pending alert begins anew.
+        grace: an alert whose ``for`` is at least this long waits so long at least before it fires.
+        brief: so short a time changes nothing.
+    """
+
+    tolerance: int = 3_600_000
+    grace: int = 600_000
+    brief: int = 0
+
+
 def restore(
-    rules: Iterable[Rule], stored: Iterable[AlertInstance], now_ms: int, tolerance_ms: int
+    rules: Iterable[Rule], stored: Iterable[AlertInstance], now_ms: int, outage: Outage
 ) -> Evaluation:
     """Return the instances to go on with after a start; ``changes`` says what became of others.
 
     Firing alerts stay as they are: the next evaluation goes on with them or resolves them. A rule
-    that is gone resolves its alerts. A pending alert that was not evaluated for ``tolerance_ms``
-    begins anew.
+    that is gone resolves its alerts. The time that a pending alert was not watched does not count
+    for its ``for``, as Prometheus restores it from ``ALERTS_FOR_STATE``.
     """
-    known = {rule.key for rule in rules}
+    known = {rule.key: rule for rule in rules}
     instances: list[AlertInstance] = []
     changes: list[StateChange] = []
     for one in stored:
-        kept, change = _restored(one, one.rule in known, now_ms, tolerance_ms)
+        kept, change = _restored(one, known.get(one.rule), now_ms, outage)
         if kept is not None:
             instances.append(kept)
         if change is not None:
@@ -282,14 +302,15 @@ def restore(
 
 
 def _restored(
-    one: AlertInstance, known: bool, now_ms: int, tolerance_ms: int
+    one: AlertInstance, rule: Rule | None, now_ms: int, outage: Outage
 ) -> tuple[AlertInstance | None, Change | None]:
     if one.state is AlertState.PENDING:
-        if not known:
+        if rule is None:
             return None, Change.RULE_REMOVED
-        unseen = now_ms - one.evaluated_at > tolerance_ms
-        return (None, Change.UNSEEN_TOO_LONG) if unseen else (one, None)
-    if known:
+        if now_ms - one.evaluated_at > outage.tolerance:
+            return None, Change.UNSEEN_TOO_LONG
+        return replace(one, active_at=_resumed(one, rule.hold_ms, now_ms, outage)), None
+    if rule is not None:
         return one, None
     if one.state is AlertState.FIRING:
         ended = replace(one, state=AlertState.RESOLVED, resolved_at=now_ms)
@@ -297,3 +318,14 @@ def _restored(
     if now_ms - one.resolved_at > RESOLVED_RETENTION_MS:
         return None, Change.RETENTION_PASSED
     return one, None
+
+
+def _resumed(one: AlertInstance, hold_ms: int, now_ms: int, outage: Outage) -> int:
+    """Return since when a pending alert shall count as active."""
+    away = now_ms - one.evaluated_at
+    remaining = hold_ms - (one.evaluated_at - one.active_at)
+    if away <= outage.brief or remaining <= 0:
+        return one.active_at
+    if hold_ms >= outage.grace and remaining < outage.grace:
+        return now_ms + outage.grace - hold_ms
+    return one.active_at + away

@@ -29,7 +29,13 @@ class RuleFiles:
     warnings: tuple[Fault, ...] = ()
 
 
-def load_rule_files(patterns: Iterable[str], base: Path, default_interval_ms: int) -> RuleFiles:
+def load_rule_files(
+    patterns: Iterable[str],
+    base: Path,
+    default_interval_ms: int,
+    *,
+    first_occurrence: bool = True,
+) -> RuleFiles:
     """Read all files that ``patterns`` (relative to ``base``) name.
 
     A pattern without a file is a fault unless it has a wildcard. Files appear by their path as
@@ -50,7 +56,7 @@ def load_rule_files(patterns: Iterable[str], base: Path, default_interval_ms: in
             except (OSError, UnicodeDecodeError) as error:
                 faults.append(Fault(name, 1, 1, f"cannot be read: {error}"))
                 continue
-            found = read_rules(text, name, default_interval_ms)
+            found = read_rules(text, name, default_interval_ms, first_occurrence=first_occurrence)
             groups += found.groups
             faults += found.faults
             warnings += found.warnings
@@ -74,16 +80,18 @@ def read_rules(
     default_interval_ms: int = 60_000,
     *,
     ignore_unknown: bool = False,
+    first_occurrence: bool = True,
 ) -> RuleFiles:
     """Return the groups in ``text``, the content of ``file``, and all faults in it.
 
-    ``ignore_unknown`` takes keys that nobody knows for remarks of other programs.
+    ``ignore_unknown`` takes keys that nobody knows for remarks of other programs;
+    ``first_occurrence`` holds for groups and rules that do not say.
     """
     faults: list[Fault] = []
     root = compose(text, file, faults)
     if root is None:
         return RuleFiles((), tuple(faults))
-    reader = _File(root, faults, default_interval_ms, ignore_unknown)
+    reader = _File(root, faults, default_interval_ms, ignore_unknown, first_occurrence)
     groups = reader.read()
     warnings = tuple(sorted(reader.warnings))
     return RuleFiles(groups if not faults else (), tuple(sorted(faults)), warnings)
@@ -93,10 +101,16 @@ class _File:
     """Reads one file; what several groups have in common is known here."""
 
     def __init__(
-        self, root: Node, faults: list[Fault], default_interval_ms: int, ignore_unknown: bool
+        self,
+        root: Node,
+        faults: list[Fault],
+        default_interval_ms: int,
+        ignore_unknown: bool,
+        first_occurrence: bool,
     ) -> None:
         self.file = root.file
         self.default_interval_ms = default_interval_ms
+        self.first_occurrence = first_occurrence
         self.warnings: list[Fault] = []
         self._top = Section(root, faults, "the rule file")
         self._ignore_unknown = ignore_unknown
@@ -142,6 +156,22 @@ class _File:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What a group says for all its rules."""
+
+    name: str
+    labels: Templates
+    first_occurrence: bool
+    app: str
+
+
+def _app_of(labels: Templates) -> str:
+    """Return the application that the label ``app`` names, "" where it hangs on the series."""
+    template = dict(labels).get("app")
+    return template.text if template is not None and template.plain else ""
+
+
 class _Group:
     def __init__(self, section: Section, around: _File) -> None:
         self._section = section
@@ -153,10 +183,15 @@ class _Group:
         section.require("name")
         name = section.text("name")
         labels = read_templates(section, "labels", section.faults, plain=True)
-        judged = section.boolean("first_occurrence", True)
+        common = _Common(
+            name,
+            labels,
+            section.boolean("first_occurrence", self._around.first_occurrence),
+            section.text("app"),
+        )
         rules: list[Rule] = []
         for inner in section.sections("rules", "a rule"):
-            rule = self._rule(inner, name, labels, judged)
+            rule = self._rule(inner, common)
             if rule is not None:
                 rules.append(rule)
         offset = section.duration("query_offset", 0) if section.has("query_offset") else None
@@ -172,9 +207,7 @@ class _Group:
         self._around.done(section)
         return group
 
-    def _rule(
-        self, section: Section, group: str, group_labels: Templates, judged: bool
-    ) -> Rule | None:
+    def _rule(self, section: Section, group: _Common) -> Rule | None:
         alert, record = section.has("alert"), section.has("record")
         if alert == record:
             message = "a rule has both alert and record" if alert else "a rule lacks its name"
@@ -190,7 +223,7 @@ class _Group:
         # The labels of a recording rule are texts, as in Prometheus: "{{" means nothing there.
         own = read_templates(section, "labels", section.faults, plain=recording)
         self._warn_of_labels(section, kind)
-        labels = tuple(sorted({**dict(group_labels), **dict(own)}.items()))
+        labels = tuple(sorted({**dict(group.labels), **dict(own)}.items()))
         expr = section.text("expr").strip()
         rule = Rule(
             kind=kind,
@@ -202,8 +235,9 @@ class _Group:
             keep_firing_ms=self._duration(section, "keep_firing_for", kind),
             file=self._file,
             line=section.node.line,
-            key=self._around.key(rule_key(self._file, group, name, expr, labels)),
-            first_occurrence=section.boolean("first_occurrence", judged),
+            key=self._around.key(rule_key(self._file, group.name, name, expr, labels)),
+            first_occurrence=section.boolean("first_occurrence", group.first_occurrence),
+            app=section.text("app", group.app) or _app_of(labels),
         )
         self._around.done(section)
         if not name:

@@ -7,23 +7,32 @@ from typing import Protocol, TypeVar
 
 from vedette.model.alerts import Alert, AlertInstance
 from vedette.model.results import QueryResult
+from vedette.query.promql.ast import Expr
 
 T = TypeVar("T")
 
 
+class Session(Protocol):
+    """Queries of one round, called from its thread; what they read twice is read once."""
+
+    def instant(self, query: str | Expr, ts: int, first_occurrence: bool = False) -> QueryResult:
+        """Return the result of ``query`` at ``ts`` (ms); whatever it raises fails the rule.
+
+        ``first_occurrence`` lets the first sample of a new series count as an increase.
+        """
+        ...
+
+
 class Evaluate(Protocol):
-    """The query engine, called off the event loop by its wiring."""
+    """The query engine."""
 
     @property
     def sequence(self) -> int:
         """Ingest sequence of the newest batch that queries see."""
         ...
 
-    async def instant(self, query: str, ts: int, *, first_occurrence: bool = False) -> QueryResult:
-        """Return the result of ``query`` at ``ts`` (ms); whatever it raises fails the rule.
-
-        ``first_occurrence``: a series seen for the first time began at zero before.
-        """
+    async def together(self, work: Callable[[Session], T], /) -> T:
+        """Run ``work`` off the event loop; its queries see what is stored when it begins."""
         ...
 
 

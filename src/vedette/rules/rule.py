@@ -32,6 +32,7 @@ class Rule:
         file, line: where it stands.
         key: identity under which its state is kept (see :func:`rule_key`).
         first_occurrence: whether the first sample of a new series counts as an increase.
+        app: the application that its series belong to; "" where the rule does not say.
     """
 
     kind: RuleKind
@@ -45,6 +46,7 @@ class Rule:
     line: int = 0
     key: str = ""
     first_occurrence: bool = True
+    app: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,13 +50,18 @@ class RuleStatus:
 
 @dataclass(frozen=True, slots=True)
 class GroupStatus:
-    """One group and its latest evaluation; ``missed`` counts evaluations that were left out."""
+    """One group and its latest evaluation.
+
+    ``iterations`` counts its evaluations, ``missed`` those that were left out because the one
+    before took too long.
+    """
 
     group: RuleGroup
     rules: tuple[RuleStatus, ...]
     last_evaluation_ms: int = 0
     evaluation_seconds: float = 0.0
     missed: int = 0
+    iterations: int = 0
 
 
 @dataclass(slots=True)

@@ -15,8 +15,9 @@ from vedette.model.events import Event
 from vedette.model.labels import Labels
 from vedette.model.results import QueryResult, VectorResult
 from vedette.model.samples import SampleBatch, is_stale
+from vedette.query.promql.ast import Expr
 from vedette.rules.files import read_rules
-from vedette.rules.ports import T
+from vedette.rules.ports import Session, T
 from vedette.rules.rule import Rule, RuleGroup
 from vedette.rules.runner import Surroundings
 from vedette.storage.interface import StorageError
@@ -69,7 +70,11 @@ class Engine:
         self.asked: list[tuple[str, int]] = []
         self.first_occurrence: dict[str, bool] = {}
 
-    async def instant(self, query: str, ts: int, *, first_occurrence: bool = False) -> QueryResult:
+    async def together(self, work: Callable[[Session], T], /) -> T:
+        return work(self)
+
+    def instant(self, query: str | Expr, ts: int, first_occurrence: bool = False) -> QueryResult:
+        assert isinstance(query, str)
         self.first_occurrence[query] = first_occurrence
         self.asked.append((query, ts))
         answer = self.answers.get(query, vector())

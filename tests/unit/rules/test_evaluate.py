@@ -15,7 +15,14 @@ from vedette.model.blocks import LabelTable
 from vedette.model.labels import Labels
 from vedette.model.results import SamplesResult, ScalarResult, VectorResult
 from vedette.model.samples import ABSENT
-from vedette.rules.evaluate import RESOLVED_RETENTION_MS, Change, RuleError, evaluate, restore
+from vedette.rules.evaluate import (
+    RESOLVED_RETENTION_MS,
+    Change,
+    Outage,
+    RuleError,
+    evaluate,
+    restore,
+)
 from vedette.rules.rule import Rule
 
 ALERT = """
@@ -153,6 +160,34 @@ def test_recording() -> None:
     ]
 
 
+OUTAGE = Outage(tolerance=60 * MINUTE, grace=10 * MINUTE, brief=5 * MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("hold", "seen_after", "away", "remaining"),
+    [
+        # Brief: the alert goes on as if nothing had been.
+        (30, 10, 4, 16),
+        # Longer: the time away does not count.
+        (30, 10, 20, 20),
+        # Nearly over: a long "for" waits for the grace period at least.
+        (30, 29, 20, 10),
+        # A short "for" has no grace period.
+        (9, 8, 20, 1),
+        # Over before the outage began: it fires at once.
+        (10, 10, 20, -20),
+    ],
+)
+def test_an_outage_does_not_count(hold: int, seen_after: int, away: int, remaining: int) -> None:
+    """What remains of "for" after an outage is what remained before it, with a grace period."""
+    rule = rule_of(f"alert: A\nexpr: x\nfor: {hold}m")
+    (pending,) = evaluate(rule, ON, (), START).instances
+    seen = replace(pending, evaluated_at=START + seen_after * MINUTE)
+    now = seen.evaluated_at + away * MINUTE
+    (restored,) = restore([rule], [seen], now, OUTAGE).instances
+    assert restored.active_at + rule.hold_ms - now == remaining * MINUTE
+
+
 def test_restoring() -> None:
     """Known alerts go on; a removed rule resolves; a pending one unseen for too long is dropped."""
     rule = rule_of(ALERT)
@@ -164,10 +199,10 @@ def test_restoring() -> None:
         replace(firing, rule="gone", labels=Labels.of({"a": "gone"})),
         replace(pending, rule="gone", labels=Labels.of({"a": "never"})),
     ]
-    soon = restore([rule], stored, START + MINUTE, 60 * MINUTE)
+    soon = restore([rule], stored, START + MINUTE, OUTAGE)
     assert [one.state for one in soon.instances] == ["pending", "firing", "resolved"]
     assert [one.change for one in soon.changes] == [Change.RULE_REMOVED, Change.RULE_REMOVED]
-    late = restore([rule], stored, START + 61 * MINUTE, 60 * MINUTE)
+    late = restore([rule], stored, START + 61 * MINUTE, OUTAGE)
     assert [one.state for one in late.instances] == ["firing", "resolved"]
     assert late.changes[0].change is Change.UNSEEN_TOO_LONG
 
@@ -187,7 +222,7 @@ def test_states_agree_with_the_definition(
     for seconds, condition, restart in steps:
         now += seconds * 1000
         if restart:
-            instances = restore([rule], instances, now, 60 * MINUTE).instances
+            instances = restore([rule], instances, now, OUTAGE).instances
         instances = evaluate(rule, ON if condition else OFF, instances, now).instances
         if condition:
             since, lost = since or now, None

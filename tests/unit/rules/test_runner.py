@@ -54,21 +54,22 @@ async def test_one_evaluation() -> None:
     await group.evaluate(START)
     await group.evaluate(START + MINUTE)
     assert world.engine.asked[:2] == [("input", START - 10_000), ("r > 1", START - 10_000)]
+    at = START - 10_000
     assert world.store.written[:3] == [
-        (START, 'r{job="chat"}', 2.0),
-        (START, 'ALERTS{alertname="A", alertstate="pending", job="chat"}', 1.0),
-        (START, 'ALERTS_FOR_STATE{alertname="A", job="chat"}', START / 1000),
+        (at, 'r{job="chat"}', 2.0),
+        (at, 'ALERTS{alertname="A", alertstate="pending", job="chat"}', 1.0),
+        (at, 'ALERTS_FOR_STATE{alertname="A", job="chat"}', START / 1000),
     ]
     # The pending series ends with a staleness marker where the firing one begins.
     assert world.store.written[4:] == [
-        (START + MINUTE, 'ALERTS{alertname="A", alertstate="firing", job="chat"}', 1.0),
-        (START + MINUTE, 'ALERTS_FOR_STATE{alertname="A", job="chat"}', START / 1000),
-        (START + MINUTE, 'ALERTS{alertname="A", alertstate="pending", job="chat"}', None),
+        (at + MINUTE, 'ALERTS{alertname="A", alertstate="firing", job="chat"}', 1.0),
+        (at + MINUTE, 'ALERTS_FOR_STATE{alertname="A", job="chat"}', START / 1000),
+        (at + MINUTE, 'ALERTS{alertname="A", alertstate="pending", job="chat"}', None),
     ]
     assert [len(post) for post in world.sink.posts] == [0, 1]
     (alert,) = world.sink.posts[1]
     assert (alert.starts_at, alert.ends_at, alert.value) == (START + MINUTE, 0, 2.0)
-    assert alert.generator_url == "http://vedette/graph?g0.expr=r%20%3E%201&g0.tab=1"
+    assert alert.generator_url == "http://vedette/graph?g0.expr=r+%3E+1&g0.tab=1"
     assert [one.state for one in world.states.kept[GROUP.key]] == [AlertState.FIRING]
 
 
