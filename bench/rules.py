@@ -38,7 +38,7 @@ def rule_file(shape: str) -> str:
     lines = ["groups:"]
     for group in range(GROUPS):
         lines += [f"- name: g{group}", f"  interval: {INTERVAL_SECONDS}s", "  rules:"]
-        for number in range(group, RULES, GROUPS):
+        for number in range(group * RULES // GROUPS, (group + 1) * RULES // GROUPS):
             lines += [
                 f"  - alert: Alert{number}",
                 f"    expr: {_expression(shape, number)}",
