@@ -86,7 +86,7 @@ async def parameters(scope: Scope, receive: Receive) -> dict[str, list[str]]:
     """Return the parameters of the query string and, for a POST, of the form."""
     text = scope["query_string"].decode("latin-1")
     pairs = parse_qsl(text, keep_blank_values=True)
-    if scope["method"] == "POST":
+    if scope["method"] in ("POST", "PUT"):
         form = (await read_body(receive, FORM_LIMIT)).decode("utf-8", "replace")
         pairs = parse_qsl(form, keep_blank_values=True) + pairs
     found: dict[str, list[str]] = {}

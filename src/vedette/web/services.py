@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from vedette.dashboards.panels import Dashboard
 from vedette.kit.clock import Clock
 from vedette.model.alerts import AlertInstance
+from vedette.model.matchers import Matcher
 from vedette.model.results import QueryResult
 from vedette.query.usage import Usage
 from vedette.storage.interface import Check, Events, Exemplars, Samples
@@ -269,6 +270,20 @@ async def _no_reload() -> str:
     return "there is nothing to reload"
 
 
+class Administration(Protocol):
+    """What an administrator may do to the samples that are stored."""
+
+    async def delete_series(
+        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int
+    ) -> None:
+        """Delete what any of ``matchers`` selects in ``start <= ts <= end`` (ms)."""
+        ...
+
+    async def clean_tombstones(self) -> None:
+        """Return when everything that was deleted takes no room any more."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything that the web room needs; the callables are cheap snapshots.
@@ -300,6 +315,7 @@ class Services:
     external_url: str
     version: str
     lookback_ms: int = 300_000
+    administration: Administration | None = None
     stats: HttpStats = field(default_factory=HttpStats)
     intakes: Mapping[str, IntakeHandler] = field(default_factory=dict)
     reload: Callable[[], Awaitable[str]] = _no_reload

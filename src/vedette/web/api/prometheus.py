@@ -13,6 +13,7 @@ from vedette.query.errors import QueryError
 from vedette.query.promql.parser import PromQLSyntaxError
 from vedette.storage.interface import StorageError
 from vedette.web import render
+from vedette.web.api.admin import AdminApi
 from vedette.web.api.lookups import LookupApi
 from vedette.web.api.params import BadParameterError, Call
 from vedette.web.api.queries import QueryApi
@@ -59,6 +60,7 @@ class PrometheusApi:
             **TargetsApi(services).routes(),
             **RulesApi(services).routes(),
             **ServerApi(services).routes(),
+            **AdminApi(services).routes(),
         }
 
     def serves(self, path: str) -> bool:
