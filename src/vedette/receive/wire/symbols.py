@@ -7,6 +7,7 @@ int32 each behind minus their count, which are the same bytes in every request.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vedette.model.arrays import I32, I64, Mask
 from vedette.receive.wire.errors import WireError
@@ -111,27 +112,30 @@ def stream_of(buf: Bytes, frames: Frames, table: I32) -> tuple[Bytes, I64] | Non
     stream = np.empty(total, np.int32)
     inside = np.ones(total, bool)
     inside[begins] = False
-    stream[begins] = -counts
     stream[inside] = table[refs]
+    stream[begins] = -counts
     return stream.view(np.uint8), np.concatenate([begins, ends[-1:]]) * _WIDTH
 
 
-def _references(buf: Bytes, frames: Frames) -> tuple[I64 | None, I64]:
+def _references(buf: Bytes, frames: Frames) -> tuple[NDArray[np.uint16] | None, I64]:
     """Return all references, and their number per series; ``None`` for those of three bytes."""
-    lengths = frames.sample - frames.labels
-    ends = np.cumsum(lengths)
-    at = np.arange(int(ends[-1])) + np.repeat(frames.labels - ends + lengths, lengths)
-    packed = buf[at]
-    more = packed >= 0x80
-    last = ~more
-    none = np.zeros(len(lengths), np.int64)
-    filled = lengths > 0
-    if (more[1:] & more[:-1]).any() or more[ends[filled] - 1].any():
-        return None, none
-    refs = packed.astype(np.int64)
-    refs[1:] = np.where(more[:-1], (refs[1:] << 7) | (refs[:-1] & 0x7F), refs[1:])
-    seen = np.concatenate([none[:1], np.cumsum(last)])
-    return refs[last], seen[ends] - seen[ends - lengths]
+    counts = frames.sample - frames.labels
+    ends = np.cumsum(counts)
+    packed = buf[np.arange(int(ends[-1])) + np.repeat(frames.labels - ends + counts, counts)]
+    refs = packed.astype(np.uint16)
+    low = np.flatnonzero(packed >= 0x80)
+    if not len(low):
+        return refs, counts
+    high = low + 1
+    if high[-1] == len(packed) or (packed[high] >= 0x80).any():
+        return None, counts
+    owner = ends.searchsorted(low, "right")
+    if (high == ends[owner]).any():
+        return None, counts
+    refs[high] = (refs[high] << 7) | (refs[low] & 0x7F)
+    last = np.ones(len(refs), bool)
+    last[low] = False
+    return refs[last], counts - np.bincount(owner, minlength=len(counts))
 
 
 def stream_frames(edges: I64) -> Frames:
