@@ -7,6 +7,7 @@ from vedette.scrape.discovery.dns import DnsTargets
 from vedette.scrape.discovery.files import FileTargets
 from vedette.scrape.discovery.groups import Around, Discovery, Publish, TargetGroup
 from vedette.scrape.discovery.http import HttpTargets
+from vedette.scrape.discovery.kubernetes import KubernetesTargets
 from vedette.scrape.discovery.settings import (
     Discoverer,
     DiscoverySettings,
@@ -47,6 +48,6 @@ def discoverer(around: Around) -> Discoverer:
             case DnsDiscovery():
                 return DnsTargets(settings, around)
             case _:
-                raise LookupError("there is no discovery in Kubernetes yet")
+                return KubernetesTargets(settings, around)
 
     return make
