@@ -21,7 +21,6 @@ from vedette.query.promql.options import EngineOptions
 from vedette.storage.series_index import MemorySeriesIndex
 from vedette.web.services import CardinalityView
 
-_DAY_MS = 86_400_000
 _OPERATORS = "!= !~ % * + - / < </ <= == =~ > >/ >= @ ^ and or unless atan2"
 _CLAUSES = (
     "at_modifier bool by duration_expr group_left group_right ignoring negative_offset offset on "
@@ -136,7 +135,13 @@ class Facts:
         return cardinality(self._index, most, *self._span())
 
     def _retention(self) -> str:
-        return format_duration(self._settings.storage.retention_days * _DAY_MS)
+        storage = self._settings.storage
+        limits = []
+        if storage.retention_ms:
+            limits.append(format_duration(storage.retention_ms))
+        if storage.retention_bytes:
+            limits.append(f"{storage.retention_bytes >> 20}MiB")
+        return " or ".join(limits)
 
 
 def with_features(options: EngineOptions, features: frozenset[str]) -> EngineOptions:

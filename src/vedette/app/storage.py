@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from prometheus_client.metrics_core import Metric
@@ -16,8 +17,10 @@ from vedette.kit.clock import Clock
 from vedette.storage.chdb.supervisor import ChildEngine
 from vedette.storage.exemplars import StoredExemplars
 from vedette.storage.head.head import Head, HeadSettings
+from vedette.storage.head.quota import SeriesQuota
 from vedette.storage.ingest import IngestPipeline, IngestSettings
 from vedette.storage.interface import StorageError
+from vedette.storage.retention import Expiry, RetentionSettings, expired_days
 from vedette.storage.samples import StoredEvents, StoredSamples
 from vedette.storage.series_index import MemorySeriesIndex
 from vedette.storage.spool.files import OsFiles
@@ -29,7 +32,7 @@ from vedette.storage.state.notification_log import SqlNotificationLog
 
 log = logging.getLogger(__name__)
 
-_HOUR_SECONDS = 3600
+_TIDY_SECONDS = 300
 
 
 class StorageRooms:
@@ -42,11 +45,16 @@ class StorageRooms:
     def __init__(self, settings: Settings, columns: ChdbColumns, clock: Clock) -> None:
         folder, wanted = settings.server.data_dir, settings.storage
         self._clock = clock
-        self._retention_days = wanted.retention_days
+        self._retention = RetentionSettings(wanted.retention_ms, wanted.retention_bytes)
+        self._expired: Counter[Expiry] = Counter()
+        self._stored_bytes = 0
         self._columns = columns
         self.database = StateDatabase(wanted.state or folder / "state.sqlite")
         self.index = MemorySeriesIndex(wanted.max_series)
-        self._head = Head(self.index, HeadSettings(budget=wanted.head_bytes))
+        quota = SeriesQuota(
+            wanted.max_series_per_metric, wanted.max_series_per_target, wanted.max_series_per_app
+        )
+        self._head = Head(self.index, HeadSettings(budget=wanted.head_bytes, quota=quota))
         self.ingest = IngestPipeline(
             OsFiles(_made(folder / "spool")),
             self.index,
@@ -75,18 +83,33 @@ class StorageRooms:
         self.database.close()
 
     async def housekeeping(self) -> None:
-        """Apply retention and forget old notification entries, every hour, until cancelled."""
+        """Apply retention and forget old notification entries, now and then, until cancelled."""
         while True:
             try:
                 await asyncio.to_thread(self._tidy, self._clock.now_ms())
             except StorageError as error:
-                log.warning("housekeeping failed, will try again in an hour: %s", error)
-            await self._clock.sleep(_HOUR_SECONDS)
+                log.warning("housekeeping failed, will try again later: %s", error)
+            await self._clock.sleep(_TIDY_SECONDS)
 
     def _tidy(self, now_ms: int) -> None:
-        dropped = self._columns.apply_retention(self._retention_days, now_ms)
-        if dropped:
-            log.info("retention of %d days: %d parts dropped", self._retention_days, dropped)
+        days, beside = self._columns.days(), self.ingest.stored_bytes
+        expired = expired_days(days, self._retention, now_ms, beside)
+        if expired:
+            try:
+                self._columns.drop_days(expired)
+            finally:  # some may be gone all the same
+                self.ingest.flushed_ranges.add()
+            self._expired.update(expired.values())
+            log.info("retention: let go of %d days, %s", len(expired), _told(expired))
+        self._stored_bytes = beside + sum(d.nbytes for d in days if d.day not in expired)
+        most = self._retention.size_bytes
+        if most and self._stored_bytes > most:
+            log.warning(
+                "storage holds %d bytes, more than storage.retention.size (%d), and there is no "
+                "older day to let go: raise it, or send less",
+                self._stored_bytes,
+                most,
+            )
         self.notification_log.expire(now_ms)
 
     def recent_series(self, metric: str, since: int) -> int:
@@ -143,6 +166,18 @@ class StorageRooms:
             {(): self.metadata.refused},
         )
         yield counter(
+            "vedette_storage_expired_days",
+            "Days of the store that were let go, by the limit that they exceeded.",
+            ("limit",),
+            {(why.value,): self._expired[why] for why in Expiry},
+        )
+        yield gauge(
+            "vedette_storage_bytes",
+            "What counts towards the retention by size, as last looked at.",
+            (),
+            {(): self._stored_bytes},
+        )
+        yield counter(
             "vedette_storage_errors",
             "Failed attempts to write.",
             ("where",),
@@ -167,6 +202,10 @@ class StorageRooms:
             yield counter(
                 "vedette_engine_restarts", "Restarts after a crash.", (), {(): status.restarts}
             )
+
+
+def _told(expired: Mapping[int, Expiry]) -> str:
+    return ", ".join(f"{why.value}: {n}" for why, n in Counter(expired.values()).items())
 
 
 def _made(folder: Path) -> Path:

@@ -150,10 +150,31 @@ def _storage(section: Section | None) -> StorageSettings:
         head_bytes=section.integer("head_bytes", default.head_bytes, 8 << 20, 1 << 40),
         segment_seconds=section.duration("segment", 60_000, minimum=1_000) / 1000,
         max_series=section.integer("max_series", default.max_series, 1_000, 1 << 31),
-        retention_days=section.integer("retention_days", default.retention_days, 1, 36_500),
+        max_series_per_metric=section.integer(
+            "max_series_per_metric", default.max_series_per_metric, 0, 1 << 31
+        ),
+        max_series_per_target=section.integer(
+            "max_series_per_target", default.max_series_per_target, 0, 1 << 31
+        ),
+        max_series_per_app=section.integer(
+            "max_series_per_app", default.max_series_per_app, 0, 1 << 31
+        ),
+        **_retention(section.section("retention")),
     )
     section.done()
     return settings
+
+
+def _retention(section: Section | None) -> dict[str, int]:
+    if section is None:
+        return {}
+    default = StorageSettings()
+    found = {
+        "retention_ms": section.duration("time", default.retention_ms),
+        "retention_bytes": section.size("size", default.retention_bytes),
+    }
+    section.done()
+    return found
 
 
 def _state(section: Section) -> str:

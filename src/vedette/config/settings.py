@@ -46,15 +46,20 @@ class StorageSettings:
         state: SQLAlchemy address of the transactional state; empty: SQLite in the data folder.
         head_bytes: memory for recent samples.
         segment_seconds: how often a spool segment is sealed and flushed into the column store.
-        max_series: new series beyond this number are refused and counted.
-        retention_days: how long samples and events are kept.
+        max_series: new series beyond this number are refused and counted, as are those of a metric,
+            a scrape target or an application beyond the next three (0: no limit).
+        retention_ms, retention_bytes: how long and how much is kept; 0: no limit.
     """
 
     state: str = field(default="", repr=False)
     head_bytes: int = 192 << 20
     segment_seconds: float = 60.0
     max_series: int = 1_000_000
-    retention_days: int = 30
+    max_series_per_metric: int = 250_000
+    max_series_per_target: int = 0
+    max_series_per_app: int = 0
+    retention_ms: int = 30 * 86_400_000
+    retention_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ MAX_NODES = 200_000
 MAX_DEPTH = 64
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SIZE = re.compile(r"([0-9]{1,12})\s*(B|[KMGTP]i?B?)?", re.IGNORECASE)
 _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off"})
 
@@ -343,6 +344,19 @@ class Section:
             self.faults.append(node.fault(f'"{key}" must be at least {minimum} ms'))
             return default
         return value
+
+    def size(self, key: str, default: int) -> int:
+        """Return bytes, written like 10MB; as in Prometheus all units are powers of 1024."""
+        node = self.scalar(key)
+        if node is None or not node.text:
+            return default
+        match = _SIZE.fullmatch(node.text)
+        if match is None:
+            message = f'"{key}" is not a size: "{node.text}"'
+            self.faults.append(node.fault(message, "write it like 10MB"))
+            return default
+        unit = (match.group(2) or "B")[0].upper()
+        return int(match.group(1)) << (10 * "BKMGTP".index(unit))
 
     def items(self, key: str) -> tuple[Node, ...]:
         """Return the elements of a list."""

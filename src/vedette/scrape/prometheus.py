@@ -5,7 +5,6 @@ Documentation: https://prometheus.io/docs/prometheus/latest/configuration/config
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,7 +20,6 @@ _MOST_BYTES = 512 << 20
 _MOST_SAMPLES = 5_000_000
 _MOST_LABELS = 1_000
 _MOST_CHARS = 1 << 20
-_SIZE = re.compile(r"([0-9]+)\s*(B|[KMGTP]i?B?)?", re.IGNORECASE)
 _VALIDATION = ("utf8", "legacy")
 
 
@@ -120,7 +118,7 @@ def _params(section: Section) -> tuple[tuple[str, str], ...]:
 def _with_limits(section: Section, common: GlobalScrape) -> GlobalScrape:
     return replace(
         common,
-        body_bytes=_size(section, "body_size_limit", common.body_bytes),
+        body_bytes=section.size("body_size_limit", common.body_bytes),
         samples=section.integer("sample_limit", common.samples),
         labels=section.integer("label_limit", common.labels),
         name_length=section.integer("label_name_length_limit", common.name_length),
@@ -141,19 +139,6 @@ def _limits(given: GlobalScrape) -> ScrapeLimits:
         strict=True,
         kept_samples=given.samples,
     )
-
-
-def _size(section: Section, key: str, default: int) -> int:
-    """Return bytes, written like 10MB; as in Prometheus all units are powers of 1024."""
-    text = section.text(key)
-    if not text:
-        return default
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        section.fault(key, f'"{key}" is not a size: "{text}"', "write it like 10MB")
-        return default
-    unit = (match.group(2) or "B")[0].upper()
-    return int(match.group(1)) << (10 * "BKMGTP".index(unit))
 
 
 def _formats(section: Section, common: FormatOptions, warnings: list[str]) -> FormatOptions:

@@ -6,7 +6,7 @@ frozen model object, so that the engine may live in another process.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from vedette.model.histograms import Histograms
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.metadata import MetricMetadata
+from vedette.storage.retention import StoredDay
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,14 @@ class ColumnStore(Protocol):
 
     def load_metadata(self) -> list[MetricMetadata]:
         """Return all statements, oldest first."""
+        ...
+
+    def days(self) -> list[StoredDay]:
+        """Return the days that hold anything, in order."""
+        ...
+
+    def drop_days(self, days: Collection[int]) -> None:
+        """Let go of everything that was stored for ``days``."""
         ...
 
     def bounds(self) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -100,7 +101,7 @@ class Flusher:
             try:
                 self._columns.delete_series(deletion.matchers, deletion.start, deletion.end)
             finally:  # it may have happened all the same
-                self.ranges.add(_ALL)
+                self.ranges.add()
             self.stats.deletions += 1
 
     def _flush_events(self, segment: Segment, records: Sequence[EventsRecord]) -> None:
@@ -117,18 +118,20 @@ class Flusher:
 class FlushedRanges:
     """Tells caches of the column store which times are not as they were.
 
-    Written by the flush, read by any thread.
+    Written by the flush and by whoever drops days, read by any thread.
     """
 
     def __init__(self, remembered: int = 1024) -> None:
         self._inserts: deque[tuple[int, int]] = deque(maxlen=remembered)
+        self._lock = threading.Lock()
         self.position = 0
         """How many inserts there have been."""
 
-    def add(self, oldest: int) -> None:
-        """Note an insert of samples whose oldest is ``oldest`` (ms)."""
-        self._inserts.append((self.position, oldest))
-        self.position += 1
+    def add(self, oldest: int = _ALL) -> None:
+        """Note a change of samples whose oldest is ``oldest`` (ms); by default of any."""
+        with self._lock:
+            self._inserts.append((self.position, oldest))
+            self.position += 1
 
     def unchanged(self, position: int, end: int) -> bool:
         """Return whether no insert since ``position`` reached back to ``end`` (ms)."""

@@ -489,6 +489,11 @@ class IngestPipeline:
             raise
         self.metadata.saved(new)
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes beside the column store: segments of the spool, and recent samples."""
+        return self._head.nbytes + sum(extent.size for extent in self._spool.extents())
+
     def _evict(self, flushed: int) -> None:
         """Let the head forget what is flushed; in need, what the spool alone has."""
         self._head.evict(flushed)

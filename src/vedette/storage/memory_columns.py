@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import orjson
@@ -19,6 +19,9 @@ from vedette.storage.columns import ChunkBatch, StoredExemplar
 from vedette.storage.interface import StorageError
 from vedette.storage.matching import matches
 from vedette.storage.regroup import Runs, offsets_of, regroup
+from vedette.storage.retention import StoredDay
+
+_DAY_MS = 86_400_000
 
 Sample = tuple[float, int, HistogramValue | None]
 
@@ -133,6 +136,24 @@ class MemoryColumns:
         self._check()
         with self._lock:
             return sorted(self._metadata, key=self._metadata.__getitem__)
+
+    def days(self) -> list[StoredDay]:
+        """Return the days that hold anything, a sample or exemplar counting 16 bytes."""
+        self._check()
+        with self._lock:
+            every = [ts for points in self._points.values() for ts in points]
+            every += [e.ts for e in self._exemplars] + [e.ts for e in self._events]
+        counts = Counter(ts // _DAY_MS for ts in every)
+        return [StoredDay(day, 16 * counts[day]) for day in sorted(counts)]
+
+    def drop_days(self, days: Collection[int]) -> None:
+        """Let go of ``days``."""
+        self._check()
+        with self._lock:
+            for key, points in list(self._points.items()):
+                self._points[key] = {ts: s for ts, s in points.items() if ts // _DAY_MS not in days}
+            self._exemplars = [e for e in self._exemplars if e.ts // _DAY_MS not in days]
+            self._events = [e for e in self._events if e.ts // _DAY_MS not in days]
 
     def bounds(self) -> tuple[int, int] | None:
         """Return the oldest and the newest timestamp."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -33,16 +33,17 @@ from vedette.storage.chdb.engine import Engine
 from vedette.storage.chdb.ids import id_list
 from vedette.storage.chdb.library import EngineError, LocalEngine
 from vedette.storage.chdb.migrate import migrate
-from vedette.storage.chdb.native import Column, nested, numbers, texts
+from vedette.storage.chdb.native import Column, nested, numbers
 from vedette.storage.chdb.session import StatementRunner
 from vedette.storage.chdb.supervisor import ChildEngine
 from vedette.storage.columns import ChunkBatch, StoredExemplar
 from vedette.storage.interface import StorageError
+from vedette.storage.retention import StoredDay
 
 # A selection of more series of a metric reads the whole metric instead of naming each.
 _MAX_NAMED = 2000
 _I64 = np.iinfo(np.int64)
-_PARTITIONED = ("samples", "histograms", "exemplars", "series", "events")
+_PARTITIONED = ("series", "events", "exemplars", "histograms", "samples")
 
 
 def open_in_child(path: Path, *, sessions: int = 3, timeout: float = 20.0) -> ChdbColumns:
@@ -395,34 +396,30 @@ class ChdbColumns:
         """Return the number of events per value of a member; see ``ColumnStore``."""
         return events.count(self._run, app=app, type=type, since=since, until=until, by=by)
 
-    def apply_retention(self, days: int, now_ms: int) -> int:
-        """Drop whole days (UTC) that ended more than ``days`` days before ``now_ms``.
-
-        Returns:
-            The number of partitions dropped.
-        """
-        oldest = day_of(now_ms) - days
+    def days(self) -> list[StoredDay]:
+        """Return the days that hold anything, in order; see ``ColumnStore``."""
         found = self._run.rows(
-            "SELECT DISTINCT table, toInt64OrZero(partition) AS day FROM system.parts"
-            " WHERE active AND database = currentDatabase() AND day < {oldest:Int64}"
-            " AND table IN ('samples', 'histograms', 'exemplars', 'series', 'events')"
-            " ORDER BY table, day",
-            {"oldest": oldest},
+            "SELECT toInt64OrZero(partition) AS day, sum(bytes_on_disk) AS size FROM system.parts"
+            " WHERE active AND database = currentDatabase()"
+            " AND table IN ('series', 'events', 'exemplars', 'histograms', 'samples')"
+            " GROUP BY day ORDER BY day"
         )
         if not found:
-            return 0
-        dropped = 0
+            return []
+        pairs = zip(numbers(found["day"]).tolist(), numbers(found["size"]).tolist(), strict=True)
+        return [StoredDay(day, size) for day, size in pairs]
+
+    def drop_days(self, days: Collection[int]) -> None:
+        """Drop the partitions of ``days``; see ``ColumnStore``."""
+        if not days:
+            return
         with self._inserting:
-            for table, day in zip(
-                texts(found["table"]), numbers(found["day"]).tolist(), strict=True
-            ):
-                name = table.decode()
-                if name in _PARTITIONED:
-                    self._run.do(f"ALTER TABLE {name} DROP PARTITION {int(day)}")
-                    dropped += 1
+            for day in sorted(days):
+                # Samples last: as long as they are there, a day that is dropped in part is found.
+                for table in _PARTITIONED:
+                    self._run.do(f"ALTER TABLE {table} DROP PARTITION {int(day)}")
             self._bounds, self._bounds_known = None, False
             self._catalog.forget()
-        return dropped
 
 
 _ROW = "id, exponent, min_ts, max_ts, time_set, mantissas, raw, starts"

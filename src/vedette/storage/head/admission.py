@@ -23,6 +23,9 @@ class Refusal(StrEnum):
     OUT_OF_ORDER = "out_of_order"
     FUTURE = "too_far_in_future"
     SERIES_LIMIT = "series_limit"
+    METRIC_LIMIT = "metric_series_limit"
+    TARGET_LIMIT = "target_series_limit"
+    APP_LIMIT = "app_series_limit"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from vedette.storage.head.admission import (
 )
 from vedette.storage.head.dense import TargetGroup, target_block
 from vedette.storage.head.grouping import GroupingCache
+from vedette.storage.head.quota import Quotas, SeriesQuota
 from vedette.storage.head.ragged import RaggedPool
 from vedette.storage.regroup import combine, join_runs, renumber
 from vedette.storage.series_index import MemorySeriesIndex, MetricSeries
@@ -47,6 +48,7 @@ class HeadSettings:
         out_of_order_ms: how far a sample pushed to us may lie behind the newest of its series.
         future_ms: how far a sample may lie ahead of the clock.
         grouping_cache: bytes kept of pushed series grouped by shared timestamps.
+        quota: how many series a metric, a target and an application may have.
     """
 
     budget: int = 96 << 20
@@ -54,6 +56,7 @@ class HeadSettings:
     out_of_order_ms: int = 300_000
     future_ms: int = 600_000
     grouping_cache: int = 32 << 20
+    quota: SeriesQuota = field(default_factory=SeriesQuota)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class Head:
         self._places: dict[str, tuple[int, _Places]] = {}
         self._floor = _NEVER
         self._latest = _NEVER
+        self._quotas = Quotas(index, self.settings.quota)
 
     # Writing
 
@@ -129,6 +133,10 @@ class Head:
         if not near.all():
             self.stats.refused[Refusal.FUTURE] += int((~near).sum())
             batch = narrowed(batch, near)
+        allowed, refused = self._quotas.admit(batch.refs, batch.app, batch.target)
+        if allowed is not None:
+            self.stats.refused.update(refused)
+            batch = narrowed(batch, allowed)
         return batch
 
     def _make_room(self) -> None:

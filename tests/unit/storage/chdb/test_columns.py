@@ -332,8 +332,11 @@ def test_a_store_survives_its_reopening_and_forgets_by_age(tmp_path: Path) -> No
     assert second.bounds() == (T0 - 1, now)
     second.insert_samples(batch(chunks), "one")
     assert len(points(second.select(named("old"), 0, now))[labels("old", s="1")]) == 3
-    assert second.apply_retention(10, now) == 3
-    assert second.apply_retention(10, now) == 0
+    old, *_, newest = [each.day for each in second.days()]
+    assert (old, newest) == ((T0 - 1) // DAY, now // DAY)
+    assert all(each.nbytes > 0 for each in second.days())
+    second.drop_days([old, old - 5])
+    assert old not in [each.day for each in second.days()]
     assert second.bounds() == (T0, now)
     assert points(second.select(named("old"), 0, T0 - 1)) == {}
     assert second.series([named("old")], T0 - 1, T0 - 1, 0) == []
