@@ -33,7 +33,11 @@ from vedette.query.promql.budget import Budget
 from vedette.query.promql.calls import CALLS, STREAM_CALLS
 from vedette.query.promql.labeling import is_named, nameless, names_of
 from vedette.query.promql.native.combine import scaled
+from vedette.query.promql.native.dispatch import applied
+from vedette.query.promql.native.extended import smoothed_instants as smoothed_natives
+from vedette.query.promql.native.flat import Sampled
 from vedette.query.promql.native.hints import forgetful
+from vedette.query.promql.native.notes import Notes
 from vedette.query.promql.options import EngineOptions
 from vedette.query.promql.plan import is_scalar, is_step_invariant, subquery_range
 from vedette.query.promql.rangefuncs import RANGE_FUNCTIONS, Arguments, RangeFunction
@@ -55,6 +59,7 @@ from vedette.query.promql.values import (
     without_name,
 )
 from vedette.query.promql.vectorfuncs import check_label_name
+from vedette.query.promql.windows import Windows
 from vedette.query.source import SampleSource
 
 _SUBQUERY_BYTES = 64
@@ -255,10 +260,20 @@ class Evaluator:
     def _smoothed(self, node: VectorSelector, reach: Reach) -> Stream:
         """Return the values between samples at each step, ``reach`` being around the steps."""
         found, ends = self._find(node, reach), reach.ends - self.options.lookback_ms
+        notes = Notes(self.remarks, node.span, found.labels)
 
         def parts() -> Iterator[Part]:
             for columns, windows in window_parts(found, reach):
-                yield extended.smoothed_instants(columns, windows, ends)
+                if windows.histograms is None:
+                    yield extended.smoothed_instants(columns, windows, ends)
+                    continue
+                sampled = Sampled(windows, windows.histograms, notes, columns)
+
+                def floats(part: Windows, columns: I64 = columns) -> tuple[F64, Mask | None]:
+                    found = extended.smoothed_instants(columns, part, ends)
+                    return found.values, found.present
+
+                yield smoothed_natives(sampled, floats, ends)
 
         return Stream(found.labels, parts)
 
@@ -281,6 +296,7 @@ class Evaluator:
         if call.function in starts.FUNCTIONS and isinstance(node, MatrixSelector):
             reach = replace(reach, starts=self.options.starts)
         arguments = Arguments(scalars, frame.ts, self.options.window_2x, edges)
+        notes = Notes(self.remarks, node.span, found.labels)
 
         def parts() -> Iterator[Part]:
             overlaps: dict[str, int] = {}
@@ -288,9 +304,10 @@ class Evaluator:
                 self.budget.check()
                 if windows.start is not None and call.function in ("rate", "increase"):
                     starts.count_overlaps(overlaps, found.labels, columns, windows)
-                part = Part(columns, *function(windows, arguments))
+                place = windows, columns
+                part = Part(columns, *applied(call.function, function, place, arguments, notes))
                 if suspects is not None:
-                    suspects.saw(columns, part.present)
+                    suspects.saw(columns, part.floats().present)
                 yield part
             self._warn_overlaps(overlaps, node)
 

@@ -63,10 +63,13 @@ class Combined:
     collided: Mask
 
 
-def combine(histograms: Histograms, terms: Terms, groups: int) -> Combined:
+def combine(
+    histograms: Histograms, terms: Terms, groups: int, finest: I64 | None = None
+) -> Combined:
     """Return the sums of ``terms``, ``groups`` of them.
 
     The hint of a sum is "gauge" if any term's is, else what all terms say, else "unknown".
+    ``finest`` (int64[G]): the highest schema that an exponential sum may have.
     """
     custom = is_custom(histograms)[terms.row]
     has_custom = _any(terms.group[custom], groups)
@@ -77,6 +80,8 @@ def combine(histograms: Histograms, terms: Terms, groups: int) -> Combined:
         terms, custom = terms.take(kept), custom[kept]
         has_custom &= ~mixed
     schema = _schemas(histograms, terms, groups)
+    if finest is not None:
+        schema = np.where(schema == CUSTOM_BUCKETS, schema, np.minimum(schema, finest))
     threshold = _thresholds(histograms, terms, groups)
     layouts = CustomLayouts(histograms) if has_custom.any() else None
     layout, reconciled = _layouts(layouts, terms, custom, groups)

@@ -102,6 +102,8 @@ def _rank(ladder: Ladder, x: F64, most: F64) -> F64:
     each = np.arange(len(at))
     low, high, own = ladder.lower[each, at], ladder.upper[each, at], ladder.count[each, at]
     below = climbed[each, at] - own
+    # A first custom bucket that reaches over zero is taken to begin there.
+    low = np.where(ladder.custom & (low == -np.inf) & (high >= 0), 0.0, low)
     linear = ladder.custom | ladder.zero[each, at]
     share = own * np.where(linear, (x - low) / (high - low), below_share(low, high, x))
     # Nothing is known of an open bucket: it counts whole below, not at all above.
