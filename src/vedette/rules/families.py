@@ -11,11 +11,13 @@ cannot be seen from their form stand alone.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vedette.model.arrays import F64, I64, Mask
 from vedette.model.blocks import LabelTable
@@ -324,53 +326,99 @@ def _rematched(selector: VectorSelector, patterns: Mapping[str, str | None]) -> 
 
 
 class Shares:
-    """Deals the result of a family out to its members."""
+    """Deals the result of a family out to its members.
 
-    def __init__(self, family: Family, result: VectorResult) -> None:
-        self._family = family
-        self._result = result
-        self._values: F64 = np.ascontiguousarray(result.values[:, -1])
-        self._rows = _rows_by_values(result.labels, family.names) if family.names else None
-        self._labels = result.labels.drop(*family.dropped) if family.dropped else result.labels
+    Members that differ in their values are compared at once, each row with its member's number;
+    those that share their values with one before them stand in a further layer.
+    """
 
-    def of(self, member: Member) -> VectorResult | None:
-        """Return the rows of ``member`` that pass its comparison, ``None`` where there are none."""
-        values, rows = self._values, None
-        if self._rows is not None:
-            rows = self._rows.get(tuple(value for _, value in member.values))
-            if rows is None:
-                return None
-            values = values[rows]
-        if member.op:
-            passed: Mask = _COMPARE[member.op](values, member.limit)
-            if not passed.any():
-                return None
-            here = np.flatnonzero(passed)
-            rows = here if rows is None else rows[here]
-        if rows is None:
-            return self._result
-        found = self._result
-        return VectorResult(self._labels.take(rows), found.ts, found.values[rows])
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self._layers = _layers(family.members)
+        self._known: tuple[tuple[tuple[str, ...], ...], list[I64]] | None = None
+
+    def deal(self, result: VectorResult) -> dict[str, VectorResult]:
+        """Return the rows of each member that pass its comparison, by the key of its rule.
+
+        A member without rows is left out.
+        """
+        values: F64 = np.ascontiguousarray(result.values[:, -1])
+        labels = result.labels.drop(*self.family.dropped)
+        found: dict[str, VectorResult] = {}
+        for layer, owners in zip(self._layers, self._owners(result.labels), strict=True):
+            passed: Mask = owners >= 0
+            for op in layer.ops:
+                of_op = layer.op_of[owners] == op
+                passed &= ~of_op | _COMPARE[op](values, layer.limits[owners])
+            rows = np.flatnonzero(passed)
+            if not len(rows):
+                continue
+            mine = owners[rows]
+            for number in np.unique(mine).tolist():
+                own = rows[mine == number]
+                key = layer.members[number].rule.key
+                found[key] = VectorResult(labels.take(own), result.ts, result.values[own])
+        return found
+
+    def _owners(self, table: LabelTable) -> list[I64]:
+        """Return for each layer the member of each row, −1 where it is no one's."""
+        names = self.family.names
+        columns = [table.column(name) for name in names]
+        if not all(columns):
+            return [np.full(len(table), -1, np.int64) for _ in self._layers]
+        pairs = [column for column in columns if column is not None]
+        joint = np.zeros(len(table), np.int64)
+        for codes, dictionary in pairs:
+            joint = joint * len(dictionary) + codes
+        dictionaries = tuple(dictionary for _, dictionary in pairs)
+        # Storage hands out the same dictionaries until a series with a new value appears.
+        if self._known is None or any(
+            old is not new for old, new in zip(self._known[0], dictionaries, strict=True)
+        ):
+            self._known = (dictionaries, [_numbers(each, dictionaries) for each in self._layers])
+        return [numbers[joint] for numbers in self._known[1]]
 
 
-def _rows_by_values(table: LabelTable, names: tuple[str, ...]) -> dict[tuple[str, ...], I64]:
-    """Return the rows of each combination of values of the labels ``names``."""
-    joint = np.zeros(len(table), np.int64)
-    columns = []
-    for name in names:
-        column = table.column(name)
-        if column is None:
-            return {}
-        codes, values = column
-        columns.append(values)
-        joint = joint * len(values) + codes
-    order = np.argsort(joint, kind="stable")
-    keys, firsts = np.unique(joint[order], return_index=True)
-    found = {}
-    for key, rows in zip(keys.tolist(), np.split(order, firsts[1:]), strict=True):
-        combination = []
-        for values in reversed(columns):
-            key, code = divmod(key, len(values))
-            combination.append(values[code])
-        found[tuple(reversed(combination))] = rows
-    return found
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """Members with values of their own: their comparisons as arrays, the last entry for no one."""
+
+    members: tuple[Member, ...]
+    ops: tuple[str, ...]
+    op_of: NDArray[np.str_]
+    limits: F64
+
+
+def _layers(members: Sequence[Member]) -> list[_Layer]:
+    depths: dict[Values, int] = {}
+    parts: list[list[Member]] = []
+    for member in members:
+        depth = depths.get(member.values, 0)
+        depths[member.values] = depth + 1
+        if depth == len(parts):
+            parts.append([])
+        parts[depth].append(member)
+    return [
+        _Layer(
+            tuple(part),
+            tuple(sorted({member.op for member in part} - {""})),
+            np.array([*(member.op for member in part), ""]),
+            np.array([*(member.limit for member in part), np.nan]),
+        )
+        for part in parts
+    ]
+
+
+def _numbers(layer: _Layer, dictionaries: tuple[tuple[str, ...], ...]) -> I64:
+    """Return the member's number for each joint code of label values, −1 for no one's."""
+    size = math.prod(len(each) for each in dictionaries)
+    numbers: I64 = np.full(size, -1, np.int64)
+    places = [{value: code for code, value in enumerate(each)} for each in dictionaries]
+    for number, member in enumerate(layer.members):
+        joint: int | None = 0
+        for (_, value), place in zip(member.values, places, strict=True):
+            code = place.get(value)
+            joint = None if code is None or joint is None else joint * len(place) + code
+        if joint is not None:
+            numbers[joint] = number
+    return numbers

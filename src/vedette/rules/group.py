@@ -16,7 +16,7 @@ from urllib.parse import quote_plus
 
 from vedette.model.alerts import Alert, AlertInstance, AlertState
 from vedette.rules.evaluate import Evaluation, Outage, restore, state_series
-from vedette.rules.families import Family, families
+from vedette.rules.families import Shares, families
 from vedette.rules.plan import waves
 from vedette.rules.ports import Session
 from vedette.rules.round import Judged, Round, judge
@@ -132,7 +132,7 @@ class GroupRunner:
         self._iterations += 1
         self._seconds = self._around.clock.monotonic() - started
 
-    async def _ask(self, wave: Sequence[Family], ts: int) -> list[Judged]:
+    async def _ask(self, wave: Sequence[Shares], ts: int) -> list[Judged]:
         around = self._around
         sequence = around.engine.sequence
 
@@ -157,7 +157,7 @@ class GroupRunner:
         # The pool may refuse the whole round: each rule of it failed for that reason.
         except Exception as fault:  # noqa: BLE001
             error = str(fault) or type(fault).__name__
-            rules = [member.rule for family in wave for member in family.members]
+            rules = [member.rule for shares in wave for member in shares.family.members]
             return [Judged(rule, Evaluation(), error) for rule in rules]
 
     async def _settle(self, judged: Sequence[Judged], ts: int) -> None:
@@ -264,9 +264,9 @@ class GroupRunner:
         )
 
 
-def _slices(wave: Sequence[Rule], concurrency: int) -> list[tuple[Family, ...]]:
+def _slices(wave: Sequence[Rule], concurrency: int) -> list[tuple[Shares, ...]]:
     """Return the families of a wave in at most ``concurrency`` parts of about the same size."""
-    found = families(wave)
+    found = tuple(Shares(family) for family in families(wave))
     parts = min(len(found), max(concurrency, 1))
     return [found[k::parts] for k in range(parts)]
 

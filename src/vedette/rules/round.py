@@ -13,7 +13,7 @@ from vedette.model.labels import Labels
 from vedette.model.results import QueryResult, VectorResult
 from vedette.query.promql.ast import Expr
 from vedette.rules.evaluate import Evaluation, RuleError, evaluate, rows_of, template_value
-from vedette.rules.families import Family, Member, Shares
+from vedette.rules.families import Shares
 from vedette.rules.gotemplate.values import TemplateError
 from vedette.rules.ports import Session
 from vedette.rules.rule import Rule, RuleKind
@@ -65,21 +65,21 @@ class Round:
         return [(row.labels, template_value(row.value)) for row in rows]
 
 
-def judge(families: Sequence[Family], around: Round) -> list[Judged]:
+def judge(families: Sequence[Shares], around: Round) -> list[Judged]:
     """Return what becomes of every rule of ``families``."""
     surrounding = around.around()
     return [one for family in families for one in _judge_family(family, around, surrounding)]
 
 
-def _judge_family(family: Family, around: Round, see: Surrounding) -> Iterator[Judged]:
+def _judge_family(shares: Shares, around: Round, see: Surrounding) -> Iterator[Judged]:
     started = around.seconds()
-    members = family.members
-    result = _asked(family, around)
-    if isinstance(result, VectorResult) and result.histograms is None:
-        shares = Shares(family, result)
+    members = shares.family.members
+    result = _answer(shares.family.query, members[0].rule, around)
+    if len(members) > 1 and isinstance(result, VectorResult) and result.histograms is None:
+        found = shares.deal(result)
         each = (around.seconds() - started) / len(members)
         for member in members:
-            yield _judge_share(member, shares.of(member), around, see, each)
+            yield _judge_share(member.rule, found.get(member.rule.key), around, see, each)
     elif len(members) == 1:
         yield _judge_result(members[0].rule, result, around, see, around.seconds() - started)
     else:
@@ -89,10 +89,6 @@ def _judge_family(family: Family, around: Round, see: Surrounding) -> Iterator[J
             alone = _answer(member.rule.expr, member.rule, around)
             spent = around.seconds() - started
             yield _judge_result(member.rule, alone, around, see, spent)
-
-
-def _asked(family: Family, around: Round) -> QueryResult | str:
-    return _answer(family.query, family.members[0].rule, around)
 
 
 def _answer(query: str | Expr, rule: Rule, around: Round) -> QueryResult | str:
@@ -106,9 +102,8 @@ def _answer(query: str | Expr, rule: Rule, around: Round) -> QueryResult | str:
 
 
 def _judge_share(
-    member: Member, share: VectorResult | None, around: Round, see: Surrounding, seconds: float
+    rule: Rule, share: VectorResult | None, around: Round, see: Surrounding, seconds: float
 ) -> Judged:
-    rule = member.rule
     if share is None and rule.kind is RuleKind.ALERTING and not around.previous.get(rule.key):
         return Judged(rule, _NOTHING, "", seconds)
     return _judge_result(rule, share, around, see, seconds)

@@ -11,7 +11,7 @@ from tests.unit.rules.support import START
 from vedette.model.labels import Labels
 from vedette.query.promql.engine import Engine, EngineOptions
 from vedette.query.source import MemorySamples
-from vedette.rules.families import MAX_MEMBERS, families
+from vedette.rules.families import MAX_MEMBERS, Shares, families
 from vedette.rules.plan import names_read, parsed, waves
 from vedette.rules.round import Judged, Round, judge
 from vedette.rules.rule import Rule, RuleKind
@@ -54,7 +54,9 @@ def answers(rules: list[Rule], together: bool) -> dict[str, tuple[str, list[tupl
 
     around = Round(Asked(), START, START, {}, 0, 0, Labels(), "", lambda: 0.0)
     parts = [rules] if together else [[one] for one in rules]
-    judged: list[Judged] = [one for part in parts for one in judge(families(part), around)]
+    judged: list[Judged] = [
+        one for part in parts for one in judge([Shares(each) for each in families(part)], around)
+    ]
     return {
         one.rule.key: (
             one.error,
@@ -87,7 +89,7 @@ VECTORS = st.recursive(
         st.builds(
             "({0} {1} {0})".format, inner, st.sampled_from(["+", "/", "and", "or", "unless"])
         ),
-        st.builds("({} / on (c) group_left {})".format, inner, inner),
+        st.builds("({} / on (c) group_left () {})".format, inner, inner),
         st.builds("max_over_time({}[1m:15s])".format, inner),
         st.builds("absent({})".format, inner),
         st.builds("topk(1, {})".format, inner),
@@ -97,7 +99,7 @@ VECTORS = st.recursive(
 ) | SELECTORS.map(lambda selector: f"rate({selector}[2m])")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(VECTORS, min_size=1, max_size=3),
     st.lists(
