@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vedette.kit.xxhash import xxh64
 from vedette.model.arrays import F64, I64, Mask
@@ -44,6 +45,9 @@ _TOTAL_BYTES = 32
 
 _SORT_BYTES = 48
 """Memory for a cell that is gathered and sorted within its group."""
+
+_PIECE_CELLS = 1 << 18
+"""Cells of a vector that are worked on at once: some milliseconds."""
 
 _COUNT_BYTES = 80
 """Memory for a cell whose value is counted: its place, its rank, its key."""
@@ -317,26 +321,43 @@ def whole(
 
 def _deviation(node: Aggregation, vector: Vector, budget: Budget) -> Vector:
     groups, labels = grouping(vector.labels, node)
-    budget.need(_SORT_BYTES * vector.values.size)
+    size, steps = vector.values.shape
+    budget.need(_TOTAL_BYTES * len(groups) * steps)
+    values = np.zeros((steps, len(groups)))
+    seen = np.zeros((steps, len(groups)), np.bool_)
     if not len(groups):
-        return Vector(labels, np.zeros((0, vector.values.shape[1])))
+        return Vector(labels, values.T)
     layout = Layout.of(groups.ids)
-    mask = vector.mask().T
-    count = layout.sum(mask.astype(np.float64))
-    base = _first_present(vector, layout)[:, groups.ids]
-    shifted = np.where(mask, vector.values.T - base, 0.0)
-    mean = layout.reduce(shifted, np.add) / count
-    spread = np.where(mask, shifted - mean[:, groups.ids], 0.0)
-    variance = layout.reduce(spread * spread, np.add) / count
-    values = np.sqrt(variance) if node.op == "stddev" else variance
-    return Vector(labels, values.T, (count > 0).T, _unnamed(vector.unnamed, groups))
+    at = as_slice(layout.groups)
+    for piece in _some_steps(size, steps, budget):
+        mask = None if vector.present is None else vector.present[:, piece].T
+        cells = vector.values[:, piece].T
+        count = np.broadcast_to(layout.counts(size).astype(np.float64), (len(cells), len(groups)))
+        filled = cells
+        if mask is not None:
+            count = layout.sum(mask.astype(np.float64))
+            filled = np.where(mask, cells, np.nan)
+        # Some value of each group is a centre that keeps constants exact.
+        spread = cells - layout.reduce(filled, np.fmax)[:, groups.ids]
+        if mask is not None:
+            spread[~mask] = 0.0
+        spread -= (layout.reduce(spread, np.add) / count)[:, groups.ids]
+        if mask is not None:
+            spread[~mask] = 0.0
+        values[piece, at] = layout.reduce(spread * spread, np.add) / count
+        seen[piece, at] = count > 0
+    if node.op == "stddev":
+        np.sqrt(values, out=values)
+    return Vector(labels, values.T, seen.T, _unnamed(vector.unnamed, groups))
 
 
-def _first_present(vector: Vector, layout: Layout) -> F64:
-    """Return float64[K, G], some value of each group: a centre that keeps constants exact."""
-    values = vector.values.T
-    filled = values if vector.present is None else np.where(vector.present.T, values, np.nan)
-    return layout.reduce(filled, np.fmax)
+def _some_steps(size: int, steps: int, budget: Budget) -> Iterator[slice]:
+    """Yield slices of the steps of ``size`` series, each some milliseconds of work."""
+    wide = max(1, _PIECE_CELLS // max(size, 1))
+    budget.need(_SORT_BYTES * size * min(wide, steps))
+    for at in range(0, steps, wide):
+        budget.check()
+        yield slice(at, min(at + wide, steps))
 
 
 def _padded(groups: Groups) -> Iterator[tuple[I64, I64, Mask]]:
@@ -444,24 +465,46 @@ def _encoded(labels: Labels) -> bytes:
 
 
 def _count_values(node: Aggregation, vector: Vector, label: str, budget: Budget) -> Vector:
-    budget.need(_COUNT_BYTES * vector.values.size)
-    table = vector.labels.drop(label)
-    groups, labels = grouping(table, node)
-    series, step = np.nonzero(vector.mask())
-    cells = np.where(np.isnan(vector.values), np.nan, vector.values)[series, step]
-    if node.without and label in node.grouping:
-        cells = np.zeros_like(cells)
-    bits, which = np.unique(np.ascontiguousarray(cells).view(np.uint64), return_inverse=True)
-    keys, place = np.unique(groups.ids[series] * max(len(bits), 1) + which, return_inverse=True)
-    steps = vector.values.shape[1]
+    groups, labels = grouping(vector.labels.drop(label), node)
+    size, steps = vector.values.shape
+    unlabelled = node.without and label in node.grouping
+    bits = np.zeros(1, np.uint64)
+    if not unlabelled:
+        found = [np.unique(_bits(vector, piece)[1]) for piece in _some_steps(size, steps, budget)]
+        bits = np.unique(np.concatenate([np.zeros(0, np.uint64), *found]))
+    radix = max(len(bits), 1)
+    pieces: list[tuple[slice, I64, I64]] = []
+    for piece in _some_steps(size, steps, budget):
+        (series, step), cells = _bits(vector, piece)
+        which = np.zeros(len(cells), np.int64) if unlabelled else np.searchsorted(bits, cells)
+        keys, place = np.unique(groups.ids[series] * radix + which, return_inverse=True)
+        wide = piece.stop - piece.start
+        counts = np.bincount(place * wide + step, minlength=len(keys) * wide)
+        budget.need(_COUNT_BYTES * sum(part[2].size for part in pieces))
+        pieces.append((piece, keys, counts.reshape(len(keys), wide)))
+    keys = np.unique(np.concatenate([np.zeros(0, np.int64), *(part[1] for part in pieces)]))
     # Every distinct value is a series of its own, over all steps.
     budget.cells(len(keys) * steps)
     budget.need(len(keys) * (_TOTAL_BYTES * steps + _TEXT_BYTES))
-    counts = np.bincount(place * steps + step, minlength=len(keys) * steps)
-    counts = counts.reshape(len(keys), steps)
-    labels = labels.take(keys // max(len(bits), 1))
-    if not (node.without and label in node.grouping):
+    total = np.zeros((len(keys), steps))
+    for piece, some, counts in pieces:
+        budget.check()
+        total[np.searchsorted(keys, some), piece] = counts
+    labels = labels.take(keys // radix)
+    if not unlabelled:
         texts = [number(value) for value in budget.paced(bits.view(np.float64).tolist())]
         codes, dictionary = encode(texts)
-        labels = with_column(labels, label, codes[keys % max(len(bits), 1)], dictionary)
-    return Vector(labels, counts.astype(np.float64), counts > 0)
+        labels = with_column(labels, label, codes[keys % radix], dictionary)
+    return Vector(labels, total, total > 0)
+
+
+def _bits(vector: Vector, piece: slice) -> tuple[tuple[I64, I64], NDArray[np.uint64]]:
+    """Return series and step of each sample of some steps, and its value as bits, NaN as one."""
+    values = vector.values[:, piece]
+    present = (
+        np.ones(values.shape, np.bool_) if vector.present is None else vector.present[:, piece]
+    )
+    series, step = np.nonzero(present)
+    cells = values[series, step]
+    cells[np.isnan(cells)] = np.nan
+    return (series, step), np.ascontiguousarray(cells).view(np.uint64)

@@ -14,7 +14,15 @@ from vedette.query.promql.evaluation import Evaluation
 from vedette.query.promql.histogram_calls import HISTOGRAM_CALLS
 from vedette.query.promql.info import info
 from vedette.query.promql.labeling import EMPTY_TABLE
-from vedette.query.promql.values import Frame, Part, Scalar, Value, Vector, both
+from vedette.query.promql.values import (
+    Frame,
+    Part,
+    Scalar,
+    Value,
+    Vector,
+    both,
+    stream_of,
+)
 from vedette.query.promql.vectorfuncs import (
     DATES,
     ELEMENTWISE,
@@ -120,8 +128,13 @@ def _date(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
     if not call.args:
         return Vector(EMPTY_TABLE, part_of_date(frame.ts / 1000.0)[None, :].astype(np.float64))
     vector = evaluator.vector(call.args[0], frame).floats()
-    values = np.where(np.isfinite(vector.values), part_of_date(vector.values), np.nan)
-    return evaluator.unnamed(replace(vector, values=values), call)
+
+    def change(part: Part) -> Part:
+        dates = np.where(np.isfinite(part.values), part_of_date(part.values), np.nan)
+        return replace(part, values=dates)
+
+    stream = stream_of(vector).map(change)
+    return evaluator.unnamed(stream.collect(len(frame), evaluator.budget), call)
 
 
 def _timestamp(evaluator: Evaluation, call: Call, frame: Frame) -> Value:
