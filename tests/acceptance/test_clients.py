@@ -199,3 +199,44 @@ def test_vmagent_writes(tmp_path: Path) -> None:
             (up,) = eventually(server, 'up{job="by-vmagent"}')
             assert up["value"][1] == "1"
             eventually(server, 'rate(vedette_ingest_accepted_total{job="by-vmagent"}[10s]) > 0')
+
+
+def test_prometheus_federates(tmp_path: Path) -> None:
+    """Debian's Prometheus scrapes /federate and has the same samples at the same times."""
+    port = free_port()
+    with vedette("", tmp_path) as server:
+        now = int(time.time() * 1000)
+        write(server, ({"__name__": "kept", "job": "a", "path": 'q"\\\n'}, 4.25, now))
+        config = {
+            "scrape_configs": [
+                {
+                    "job_name": "federate",
+                    "scrape_interval": "1s",
+                    "honor_labels": True,
+                    "metrics_path": "/federate",
+                    "params": {"match[]": ["kept"]},
+                    "static_configs": [{"targets": [server.url.removeprefix("http://")]}],
+                }
+            ]
+        }
+        (tmp_path / "prometheus.yml").write_text(json.dumps(config))
+        command = (
+            needs.peer("prometheus"),
+            f"--config.file={tmp_path / 'prometheus.yml'}",
+            f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+        )
+        with process(*command):
+            theirs = f"http://127.0.0.1:{port}"
+            found: list[Any] = []
+            end = time.monotonic() + PATIENCE
+            while not found and time.monotonic() < end:
+                time.sleep(0.3)
+                try:
+                    answer = httpx.get(f"{theirs}/api/v1/query", params={"query": "kept[5m]"})
+                    found = answer.json()["data"]["result"]
+                except (httpx.TransportError, ValueError):
+                    continue
+    (series,) = found
+    assert series["metric"]["path"] == 'q"\\\n'
+    assert series["values"] == [[now / 1000, "4.25"]]
