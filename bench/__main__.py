@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import side_by_side, startup, tiny
+from bench import disk, load, scraping, side_by_side, startup, tiny
 from bench.processes import PEERS
 from bench.report import Report
 
@@ -16,6 +16,10 @@ PARTS: dict[str, Callable[[Report], None]] = {
     "ranges": side_by_side.ranges,
     "instants": side_by_side.instants,
     "tiny": tiny.tiny,
+    "disk": disk.disk,
+    "scraping": scraping.scraping,
+    "memory": load.memory,
+    "mixed": load.mixed,
 }
 
 

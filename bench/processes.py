@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,10 +71,12 @@ def vedette(config: str = "", folder: Path | None = None) -> Iterator[Running]:
 
 
 @contextmanager
-def prometheus(config: str = "global: {scrape_interval: 15s}\n") -> Iterator[Running]:
+def prometheus(
+    config: str = "global: {scrape_interval: 15s}\n", folder: Path | None = None
+) -> Iterator[Running]:
     """Run Debian's Prometheus with its remote-write receiver."""
     with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary)
+        place = folder or Path(temporary)
         (place / "prometheus.yml").write_text(config)
         port = free_port()
         command = [
@@ -90,10 +92,12 @@ def prometheus(config: str = "global: {scrape_interval: 15s}\n") -> Iterator[Run
 
 
 @contextmanager
-def victoria_metrics() -> Iterator[Running]:
+def victoria_metrics(
+    folder: Path | None = None, arguments: Sequence[str] = ()
+) -> Iterator[Running]:
     """Run Debian's VictoriaMetrics."""
     with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary)
+        place = folder or Path(temporary)
         port = free_port()
         command = [
             str(PEERS / "victoria-metrics"),
@@ -101,6 +105,7 @@ def victoria_metrics() -> Iterator[Running]:
             f"-httpListenAddr=127.0.0.1:{port}",
             "-search.latencyOffset=0s",
             "-loggerLevel=ERROR",
+            *arguments,
         ]
         with _run("victoriametrics", command, port, "/health", place / "data") as running:
             yield running
