@@ -70,7 +70,13 @@ def segments() -> list[ChunkBatch]:
         offsets = np.arange(SERIES + 1) * PER_SEGMENT
         found.append(
             ChunkBatch(
-                ("bench",) * SERIES, tuple(labels), ids, offsets, np.tile(ts, SERIES), part.ravel()
+                ("bench",) * SERIES,
+                tuple(one.canonical() for one in labels),
+                tuple(one.metric for one in labels),
+                ids,
+                offsets,
+                np.tile(ts, SERIES),
+                part.ravel(),
             )
         )
     return found

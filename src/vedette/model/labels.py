@@ -10,6 +10,7 @@ METRIC_NAME = "__name__"
 
 # Part of every stored id: a change of the canonical form needs a new version here.
 _SERIES_ID_VERSION = b"vedette-series-1"
+_NAME_FIRST = METRIC_NAME.encode() + b"\xff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +76,23 @@ def quote(value: str) -> str:
 
 def series_id(labels: Labels) -> bytes:
     """Return the 16-byte identity of a series: a versioned hash of its canonical labels."""
-    return blake2b(labels.canonical(), digest_size=16, person=_SERIES_ID_VERSION).digest()
+    return canonical_id(labels.canonical())
+
+
+def canonical_id(canonical: bytes) -> bytes:
+    """Return the :func:`series_id` of the series with these canonical bytes."""
+    return blake2b(canonical, digest_size=16, person=_SERIES_ID_VERSION).digest()
+
+
+def parse_canonical(canonical: bytes) -> Labels:
+    """Return the labels that ``canonical`` is the canonical form of."""
+    parts = [part.decode() for part in canonical.split(b"\xff")[:-1]]
+    return Labels(tuple(zip(parts[::2], parts[1::2], strict=True)))
+
+
+def canonical_metric(canonical: bytes) -> str:
+    """Return the metric name in canonical bytes, or the empty string."""
+    # Nearly always the first label: only capitals sort before it.
+    if canonical.startswith(_NAME_FIRST):
+        return canonical[len(_NAME_FIRST) : canonical.index(b"\xff", len(_NAME_FIRST))].decode()
+    return parse_canonical(canonical).metric

@@ -31,7 +31,8 @@ class ChunkBatch:
 
     Attributes:
         apps: the application of each chunk.
-        labels: labels of each chunk's series, ``__name__`` included.
+        canonical: canonical labels of each chunk's series, ``__name__`` included.
+        metrics: name of each chunk's metric.
         ids: 16 bytes per chunk, the ``series_id`` of its labels, S × 16 in all.
         offsets: int64[S + 1]; chunk k has the samples ``offsets[k]:offsets[k + 1]``.
         ts: int64[N] milliseconds, strictly ascending within a chunk.
@@ -41,7 +42,8 @@ class ChunkBatch:
     """
 
     apps: tuple[str, ...]
-    labels: tuple[Labels, ...]
+    canonical: tuple[bytes, ...]
+    metrics: tuple[str, ...]
     ids: bytes
     offsets: I64
     ts: I64
@@ -50,7 +52,7 @@ class ChunkBatch:
     histograms: Histograms | None = None
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.canonical)
 
     def lengths(self) -> I64:
         """Return int64[S], the number of samples of each chunk."""

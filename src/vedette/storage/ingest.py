@@ -23,6 +23,7 @@ import numpy as np
 from vedette.kit.clock import Clock
 from vedette.model.arrays import I32
 from vedette.model.events import Event
+from vedette.model.labels import parse_canonical
 from vedette.model.matchers import Matcher
 from vedette.model.samples import SampleBatch
 from vedette.storage.columns import ColumnStore
@@ -35,7 +36,7 @@ from vedette.storage.incoming import plain
 from vedette.storage.interface import OverloadedError, StorageError
 from vedette.storage.matching import predicate
 from vedette.storage.metadata import KnownMetadata
-from vedette.storage.series_index import MemorySeriesIndex, parse_canonical
+from vedette.storage.series_index import MemorySeriesIndex
 from vedette.storage.spool.files import SpoolFiles
 from vedette.storage.spool.frames import (
     DeletionRecord,

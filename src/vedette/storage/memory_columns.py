@@ -12,7 +12,7 @@ import orjson
 from vedette.model.blocks import LabelTable, Selection
 from vedette.model.events import Event
 from vedette.model.histograms import Histograms, HistogramValue, histogram_value, histograms_of
-from vedette.model.labels import METRIC_NAME, Labels
+from vedette.model.labels import METRIC_NAME, Labels, parse_canonical
 from vedette.model.matchers import Matcher
 from vedette.model.metadata import MetricMetadata
 from vedette.storage.columns import ChunkBatch, StoredExemplar
@@ -66,7 +66,8 @@ class MemoryColumns:
 
     def _insert(self, chunks: ChunkBatch) -> None:
         offsets = chunks.offsets.tolist()
-        for k, (app, labels) in enumerate(zip(chunks.apps, chunks.labels, strict=True)):
+        series = map(parse_canonical, chunks.canonical)
+        for k, (app, labels) in enumerate(zip(chunks.apps, series, strict=True)):
             points = self._points.setdefault((app, labels), {})
             for i in range(offsets[k], offsets[k + 1]):
                 ts = int(chunks.ts[i])

@@ -167,9 +167,3 @@ class MemorySeriesIndex:
             if len(series.refs):
                 found.append(series)
         return found
-
-
-def parse_canonical(canonical: bytes) -> Labels:
-    """Return the labels that ``canonical`` is the canonical form of."""
-    parts = [part.decode() for part in canonical.split(b"\xff")[:-1]]
-    return Labels(tuple(zip(parts[::2], parts[1::2], strict=True)))

@@ -18,10 +18,10 @@ from vedette.forward.settings import Destination
 from vedette.kit.clock import FakeClock
 from vedette.kit.secrets import Secret
 from vedette.model.arrays import I32
-from vedette.model.labels import Labels
+from vedette.model.labels import Labels, parse_canonical
 from vedette.model.samples import SampleBatch
 from vedette.storage.interface import StorageError
-from vedette.storage.series_index import MemorySeriesIndex, parse_canonical
+from vedette.storage.series_index import MemorySeriesIndex
 
 T = TypeVar("T")
 START = 1_767_225_600_000

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vedette.model.labels import Labels
+from vedette.model.labels import Labels, parse_canonical
 from vedette.model.matchers import Matcher, MatchOp
 from vedette.storage.matching import InvalidRegexError, matches
-from vedette.storage.series_index import MemorySeriesIndex, parse_canonical
+from vedette.storage.series_index import MemorySeriesIndex
 
 _name = st.sampled_from(["__name__", "job", "a", "été"])
 _value = st.sampled_from(["", "x", "y", "xy", "x\ny", "ü", "10"])

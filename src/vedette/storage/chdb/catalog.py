@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vedette.model.arrays import I64
 from vedette.model.blocks import LabelTable
-from vedette.model.labels import METRIC_NAME, Labels
+from vedette.model.labels import METRIC_NAME, Labels, canonical_metric, parse_canonical
 from vedette.model.matchers import Matcher, MatchOp
 from vedette.storage.chdb.native import Column, block, nested, numbers, text, texts
 from vedette.storage.chdb.session import StatementRunner
@@ -45,7 +45,7 @@ class Registration:
     """A series on a day, to be written."""
 
     app: str
-    labels: Labels
+    canonical: bytes
     id: bytes
     day: int
 
@@ -62,6 +62,10 @@ class Catalog:
         self._size = 0
         self._written: OrderedDict[int, set[tuple[str, bytes]]] = OrderedDict()
 
+    def written(self, day: int) -> Set[tuple[str, bytes]]:
+        """Return application and id of every series that this process has written for ``day``."""
+        return self._written.get(day, frozenset())
+
     def register(self, wanted: Sequence[Registration]) -> None:
         """Write those registrations that this process has not written yet."""
         new = [w for w in wanted if (w.app, w.id) not in self._written.get(w.day, ())]
@@ -74,7 +78,7 @@ class Catalog:
         while len(self._written) > 4:
             self._written.pop(min(self._written))
         with self._lock:
-            for metric in {w.labels.metric for w in new}:
+            for metric in {canonical_metric(w.canonical) for w in new}:
                 self._generation[metric] = self._generation.get(metric, 0) + 1
 
     def forget(self) -> None:
@@ -182,13 +186,14 @@ def _decoded(items: list[bytes]) -> list[str]:
 
 
 def _series_block(wanted: Sequence[Registration]) -> bytes:
-    pairs = [[p for p in w.labels.pairs if p[0] != METRIC_NAME] for w in wanted]
+    labels = [parse_canonical(w.canonical) for w in wanted]
+    pairs = [[p for p in one.pairs if p[0] != METRIC_NAME] for one in labels]
     ends = np.cumsum([len(p) for p in pairs], dtype=np.uint64).tobytes()
     return block(
         len(wanted),
         [
             ("app", "String", b"".join(text(w.app.encode()) for w in wanted)),
-            ("metric", "String", b"".join(text(w.labels.metric.encode()) for w in wanted)),
+            ("metric", "String", b"".join(text(one.metric.encode()) for one in labels)),
             ("id", "FixedString(16)", b"".join(w.id for w in wanted)),
             ("day", "Int64", np.array([w.day for w in wanted], np.int64).tobytes()),
             (

@@ -100,7 +100,7 @@ class ChdbColumns:
             return
         rows = split(chunks)
         with self._inserting:
-            self._catalog.register(_registrations(chunks, rows))
+            self._catalog.register(self._unregistered(chunks, rows))
             # First, so that no query finds a histogram's sample without its buckets.
             self._insert_histograms(chunks, token)
             for day, chosen, data in sample_blocks(chunks, rows):
@@ -125,6 +125,18 @@ class ChdbColumns:
                 f"{token}/h/{day}",
                 partial(self._has_sample, "histograms", chunks, chunk, ts),
             )
+
+    def _unregistered(self, chunks: ChunkBatch, rows: Rows) -> list[Registration]:
+        """Return the series and days of ``rows`` that this process has not registered yet."""
+        days = days_of(rows.bucket)
+        found = []
+        for day in np.unique(days).tolist():
+            written = self._catalog.written(day)
+            for c in np.unique(rows.chunk[days == day]).tolist():
+                own = chunks.apps[c], chunks.ids[16 * c : 16 * c + 16]
+                if own not in written:
+                    found.append(Registration(own[0], chunks.canonical[c], own[1], day))
+        return found
 
     def insert_events(self, events_: Sequence[Event], token: str) -> None:
         """Insert; see ``ColumnStore``. Each day that the events touch is one atomic insert."""
@@ -152,7 +164,7 @@ class ChdbColumns:
                 chosen = [exemplars_[k] for k in np.flatnonzero(days == day).tolist()]
                 series = {(e.app, e.series): None for e in chosen}
                 self._catalog.register(
-                    [Registration(app, one, series_id(one), day) for app, one in series]
+                    [Registration(app, s.canonical(), series_id(s), day) for app, s in series]
                 )
                 self._insert_once(
                     "exemplars",
@@ -235,7 +247,7 @@ class ChdbColumns:
             " AND bucket = {bucket:Int64} AND has(ts, {ts:Int64})",
             {
                 "app": chunks.apps[chunk],
-                "metric": chunks.labels[chunk].metric,
+                "metric": chunks.metrics[chunk],
                 "id": chunks.ids[16 * chunk : 16 * chunk + 16].hex(),
                 "bucket": bucket_of(ts),
                 "ts": ts,
@@ -456,12 +468,3 @@ def _values(series: StoredSeries, name: str) -> set[str]:
         return set()
     codes, values = column
     return {values[code] for code in np.unique(codes).tolist()}
-
-
-def _registrations(chunks: ChunkBatch, rows: Rows) -> list[Registration]:
-    days = days_of(rows.bucket)
-    pairs = np.unique(np.stack([rows.chunk, days]), axis=1)
-    return [
-        Registration(chunks.apps[c], chunks.labels[c], chunks.ids[16 * c : 16 * c + 16], day)
-        for c, day in pairs.T.tolist()
-    ]

@@ -161,7 +161,7 @@ def _block(batch: ChunkBatch, rows: Rows, chosen: I64) -> bytes:
         len(chosen),
         [
             ("app", "String", b"".join([cell(batch.apps[c]) for c in chunk])),
-            ("metric", "String", b"".join([cell(batch.labels[c].metric) for c in chunk])),
+            ("metric", "String", b"".join([cell(batch.metrics[c]) for c in chunk])),
             ("id", "FixedString(16)", ids.tobytes()),
             ("bucket", "Int64", rows.bucket[chosen].tobytes()),
             ("exponent", "Int8", rows.exponent[chosen].tobytes()),

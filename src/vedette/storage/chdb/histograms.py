@@ -60,7 +60,7 @@ def _block(batch: ChunkBatch, at: I64, chunk: I64, held: Histograms) -> bytes:
         len(first),
         [
             ("app", "String", b"".join(text(batch.apps[c].encode()) for c in chunks)),
-            ("metric", "String", b"".join(text(batch.labels[c].metric.encode()) for c in chunks)),
+            ("metric", "String", b"".join(text(batch.metrics[c].encode()) for c in chunks)),
             ("id", "FixedString(16)", b"".join(batch.ids[16 * c : 16 * c + 16] for c in chunks)),
             ("bucket", "Int64", bucket[first].tobytes()),
             ("min_ts", "Int64", ts[first].tobytes()),

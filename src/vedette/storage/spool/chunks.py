@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -14,11 +13,10 @@ from numpy.typing import NDArray
 from vedette.model.arrays import F64, I64
 from vedette.model.events import Event
 from vedette.model.histograms import Histograms
-from vedette.model.labels import Labels, series_id
+from vedette.model.labels import Labels, canonical_id, canonical_metric, parse_canonical
 from vedette.model.samples import SampleBatch
 from vedette.storage.columns import ChunkBatch, StoredExemplar
 from vedette.storage.histogram_rows import picked, side_by_side
-from vedette.storage.series_index import parse_canonical
 from vedette.storage.spool.frames import EventsRecord, Record, SamplesRecord, SeriesRecord
 
 log = logging.getLogger(__name__)
@@ -57,7 +55,7 @@ def exemplar_parts(
     for definition in series:
         for ref, canonical in zip(definition.refs.tolist(), definition.canonical, strict=True):
             if ref in shown:
-                labels[ref] = _identity(canonical)[0]
+                labels[ref] = parse_canonical(canonical)
     found = [
         StoredExemplar(record.batch.app, labels[each.series], each.ts, each.value, each.labels)
         for record in records
@@ -87,11 +85,12 @@ def sample_parts(records: Iterable[Record]) -> Iterator[ChunkBatch]:
     for first, last in _split(offsets):
         span = slice(int(offsets[first]), int(offsets[last]))
         found = [divmod(row, len(labels)) for row in rows[first:last].tolist()]
-        known = [_identity(labels[k]) for _, k in found]
+        canonical = tuple(labels[k] for _, k in found)
         yield ChunkBatch(
             tuple(apps[a] for a, _ in found),
-            tuple(own for own, _ in known),
-            b"".join(identity for _, identity in known),
+            canonical,
+            tuple(map(canonical_metric, canonical)),
+            b"".join(map(canonical_id, canonical)),
             offsets[first : last + 1] - offsets[first],
             samples.ts[span],
             samples.values[span],
@@ -146,13 +145,6 @@ def _gather(records: Iterable[Record]) -> tuple[_Gathered, dict[int, bytes]]:
         elif isinstance(record, SeriesRecord):
             defined.update(zip(record.refs.tolist(), record.canonical, strict=True))
     return gathered, defined
-
-
-# Segments that follow each other define the same series.
-@lru_cache(maxsize=8192)
-def _identity(canonical: bytes) -> tuple[Labels, bytes]:
-    labels = parse_canonical(canonical)
-    return labels, series_id(labels)
 
 
 @dataclass(frozen=True, slots=True)

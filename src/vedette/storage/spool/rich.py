@@ -18,9 +18,9 @@ import numpy as np
 
 from vedette.model.arrays import F64, I32, I64
 from vedette.model.histograms import Histograms
+from vedette.model.labels import parse_canonical
 from vedette.model.samples import Exemplar, SampleBatch
 from vedette.storage.histogram_rows import named_rows
-from vedette.storage.series_index import parse_canonical
 from vedette.storage.spool.reader import Reader
 
 

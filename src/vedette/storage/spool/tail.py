@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vedette.model.arrays import I32
-from vedette.model.labels import Labels
+from vedette.model.labels import Labels, parse_canonical
 from vedette.model.samples import SampleBatch, is_histogram
 from vedette.storage.interface import StorageError
-from vedette.storage.series_index import parse_canonical
 from vedette.storage.spool.frames import (
     HEADER_SIZE,
     Record,

@@ -50,7 +50,8 @@ def batch(
     ts = np.array([t for _, points in rows for t in sorted(points)], np.int64)
     return ChunkBatch(
         apps=(app,) * len(rows),
-        labels=tuple(name for name, _ in rows),
+        canonical=tuple(name.canonical() for name, _ in rows),
+        metrics=tuple(name.metric for name, _ in rows),
         ids=b"".join(series_id(name) for name, _ in rows),
         offsets=np.cumsum([0, *(len(points) for _, points in rows)], dtype=np.int64),
         ts=ts,

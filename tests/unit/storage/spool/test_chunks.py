@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vedette.model.labels import Labels, series_id
+from vedette.model.labels import Labels, parse_canonical, series_id
 from vedette.model.samples import SampleBatch
 from vedette.storage.spool import chunks
 from vedette.storage.spool.frames import Record, SamplesRecord, SeriesRecord
@@ -60,11 +60,13 @@ def test_inserts_hold_each_sample_once_sorted_and_split(
         patch.setattr(chunks, "PART_SAMPLES", part)
         parts = list(chunks.sample_parts(records))
     for found in parts:
-        assert found.ids == b"".join(map(series_id, found.labels))
+        labels = [parse_canonical(canonical) for canonical in found.canonical]
+        assert found.metrics == tuple(each.metric for each in labels)
+        assert found.ids == b"".join(map(series_id, labels))
         assert len(found) == 1 or len(found.ts) <= part
         assert (found.start is not None) == starts
         start = np.zeros(len(found.ts), np.int64) if found.start is None else found.start
-        for k, key in enumerate(zip(found.apps, found.labels, strict=True)):
+        for k, key in enumerate(zip(found.apps, labels, strict=True)):
             span = slice(int(found.offsets[k]), int(found.offsets[k + 1]))
             assert (np.diff(found.ts[span]) > 0).all()
             rest = zip(found.values[span].tolist(), start[span].tolist(), strict=True)
@@ -85,7 +87,7 @@ def test_more_series_than_sixteen_bits_count_are_in_order() -> None:
     ]
     canonical = tuple(b"__name__\xffm%06d\xff" % ref for ref in refs.tolist())
     parts = list(chunks.sample_parts([SeriesRecord(refs, canonical), *batches]))
-    metrics = [int(labels.metric[1:]) for part in parts for labels in part.labels]
+    metrics = [int(metric[1:]) for part in parts for metric in part.metrics]
     assert metrics == list(range(70_000))
     values = np.concatenate([part.values for part in parts])
     assert (values == np.arange(70_000).repeat(2) + np.tile([0, 0.25], 70_000)).all()
