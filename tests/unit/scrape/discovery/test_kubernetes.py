@@ -103,7 +103,7 @@ class ApiServer:
                 status = {"kind": "Status", "code": 410, "message": "too old"}
                 event = {"type": "ERROR", "object": status}
                 return Reply(body=json.dumps(event).encode() + b"\n")
-            return Reply(parts=self._watch(resource, since))
+            return Reply(parts=self._watch(resource, since, self.round))
         space = (
             request.path.split("/namespaces/")[1].split("/")[0]
             if "/namespaces/" in request.path
@@ -121,8 +121,7 @@ class ApiServer:
             meta["continue"] = str(end)
         return Reply(body=json.dumps({"metadata": meta, "items": items[start:end]}).encode())
 
-    async def _watch(self, resource: str, since: int) -> AsyncIterator[bytes]:
-        began = self.round
+    async def _watch(self, resource: str, since: int, began: int) -> AsyncIterator[bytes]:
         while True:
             async with self._news:
                 fresh = [e for e in self.events if e[0] > since and e[1] == resource]
@@ -320,6 +319,7 @@ async def test_a_bookmark_moves_the_version_on() -> None:
     await api.change("ADDED", "pods", pod("p1"))
     async with discovered(api, "pod") as seen:
         await seen.until(lambda: seen.groups)
+        await api.asked_for(lambda r: "watch" in r.query)
         await api.bookmark("pods")
         await api.end_watches()
         again = await api.asked_for(lambda r: r.query.get("resourceVersion") == str(api.version))
