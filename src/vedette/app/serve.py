@@ -28,6 +28,7 @@ from vedette.scrape.settings import ScrapeJob, ScrapeSettings
 from vedette.storage.interface import StorageError
 
 _STOP_SECONDS = 4.5
+_LOOKUP_THREADS = "32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,9 @@ def run(options: ServeOptions, console: Console) -> int:
         token = admin_token(server.data_dir)
     except (OSError, TokenError) as error:
         raise StartError(str(error)) from None
+    # Names are looked up on libuv's threads, four unless told otherwise; a name whose servers do
+    # not answer holds one for many seconds, and must not delay the scrapes of other targets.
+    os.environ.setdefault("UV_THREADPOOL_SIZE", _LOOKUP_THREADS)
     configured = options.config is not None or options.prometheus is not None
     greet(settings, token, console, configured=configured)
     for warning in settings.warnings:
