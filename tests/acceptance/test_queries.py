@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from bench import remote_write
 from bench.processes import Running, vedette
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
@@ -103,3 +104,34 @@ def test_the_log_survives_rotation(server: Running, tmp_path: Path) -> None:
     first, second = (json.loads(file.read_text()) for file in (moved, log))
     assert (first["query"], first["error"], first["who"]) == ("sum(up)", "", "127.0.0.1")
     assert "parse error" in second["error"]
+
+
+def test_the_admin_deletes_series_for_good(tmp_path: Path) -> None:
+    """What was deleted is gone at once and after a restart; what is sent later is kept."""
+    config = "web: {enable_admin_api: true}\nstorage: {segment: 1s}\n"
+    now = int(time.time()) * 1000
+
+    def send(running: Running, value: float, at: int) -> None:
+        rows = [
+            remote_write.series({"__name__": name, "job": "a"}, value, at)
+            for name in ("gone", "kept")
+        ]
+        body = remote_write.compress(b"".join(rows))
+        answer = httpx.post(
+            f"{running.url}/api/v1/write", content=body, headers=remote_write.HEADERS
+        )
+        assert answer.status_code == 204, answer.text
+
+    with vedette(config, tmp_path) as running:
+        send(running, 1.0, now - 60_000)
+        token = (tmp_path / "data" / "admin-token").read_text().strip()
+        headers = {"authorization": f"Bearer {token}"}
+        for path in ("delete_series?match[]=gone", "clean_tombstones"):
+            answer = httpx.post(f"{running.url}/api/v1/admin/tsdb/{path}", headers=headers)
+            assert answer.status_code == 204, answer.text
+        assert ask(running, "last_over_time(gone[10m])").json()["data"]["result"] == []
+        send(running, 2.0, now)
+    with vedette(config, tmp_path) as running:
+        for name, count in (("gone", "1"), ("kept", "2")):
+            answer = ask(running, f"count_over_time({name}[10m])", time=str(now / 1000 + 1))
+            assert answer.json()["data"]["result"][0]["value"][1] == count

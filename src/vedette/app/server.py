@@ -300,6 +300,7 @@ class Server:
             external_url=settings.server.url,
             version=VERSION,
             lookback_ms=settings.query.lookback_ms,
+            administration=self._storage.ingest if settings.web.enable_admin_api else None,
             stats=self._http,
             intakes=self._pushes.handlers(),
             reload=self._reload_ready,
