@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,7 +24,7 @@ from vedette.model.arrays import F64, I64, Mask
 from vedette.model.blocks import LabelTable
 from vedette.model.labels import METRIC_NAME
 from vedette.model.matchers import Matcher, MatchOp
-from vedette.model.results import VectorResult
+from vedette.model.results import QueryResult, VectorResult
 from vedette.query.promql.ast import (
     Aggregation,
     Binary,
@@ -139,7 +140,7 @@ def families(rules: Sequence[Rule]) -> tuple[Family, ...]:
         expr = parsed(rule.expr)
         body, op, limit = _compared(expr)
         values = _values(body)
-        key: object = rule
+        key: object = rule.key
         if values is not None:
             names = tuple(name for name, _ in values)
             key = (rule.first_occurrence, names, _blank(body, values))
@@ -329,13 +330,36 @@ class Shares:
     """Deals the result of a family out to its members.
 
     Members that differ in their values are compared at once, each row with its member's number;
-    those that share their values with one before them stand in a further layer.
+    those that share their values with one before them stand in a further layer. The newest
+    answer is kept, so that groups which are evaluated at the same time ask once.
     """
 
     def __init__(self, family: Family) -> None:
         self.family = family
+        self._lock = threading.Lock()
+        self._newest: tuple[int, dict[str, VectorResult] | str] | None = None
         self._layers = _layers(family.members)
         self._known: tuple[tuple[tuple[str, ...], ...], list[I64]] | None = None
+
+    def answer(self, ts: int, ask: Callable[[], QueryResult]) -> dict[str, VectorResult] | str:
+        """Return the rows of each member at ``ts`` (ms), or why they cannot be asked together.
+
+        What ``ask`` raises is such a reason.
+        """
+        with self._lock:
+            if self._newest is None or self._newest[0] != ts:
+                self._newest = (ts, self._asked(ask))
+            return self._newest[1]
+
+    def _asked(self, ask: Callable[[], QueryResult]) -> dict[str, VectorResult] | str:
+        try:
+            result = ask()
+        # Whatever an engine can raise may be the fault of one member: each is asked alone then.
+        except Exception as fault:  # noqa: BLE001
+            return str(fault) or type(fault).__name__
+        if not isinstance(result, VectorResult) or result.histograms is not None:
+            return "the members compare in another way"
+        return self.deal(result)
 
     def deal(self, result: VectorResult) -> dict[str, VectorResult]:
         """Return the rows of each member that pass its comparison, by the key of its rule.

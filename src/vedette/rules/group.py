@@ -15,12 +15,11 @@ from hashlib import blake2b
 from urllib.parse import quote_plus
 
 from vedette.model.alerts import Alert, AlertInstance, AlertState
+from vedette.rules.alignment import Aligned, Part, align
 from vedette.rules.evaluate import Evaluation, Outage, restore, state_series
-from vedette.rules.families import Shares, families
-from vedette.rules.plan import waves
 from vedette.rules.ports import Session
 from vedette.rules.round import Judged, Round, judge
-from vedette.rules.rule import Rule, RuleGroup
+from vedette.rules.rule import RuleGroup
 from vedette.rules.series_writer import SeriesWriter
 from vedette.rules.status import GroupStatus, RuleHealth, RuleStatus
 from vedette.rules.surroundings import ADVICE, Surroundings
@@ -46,14 +45,18 @@ def offset_of(key: str, interval_ms: int) -> int:
 class GroupRunner:
     """Evaluates one group, and keeps what its rules know."""
 
-    def __init__(self, group: RuleGroup, around: Surroundings) -> None:
+    def __init__(
+        self, group: RuleGroup, around: Surroundings, aligned: Aligned | None = None
+    ) -> None:
+        """Without ``aligned`` the group shares nothing with others."""
+        aligned = aligned or align([group], around.query_offset_ms)[group.key]
         self.group = group
         self._around = around
-        self._offset = offset_of(group.key, group.interval_ms)
+        self._offset = offset_of(aligned.offset_key, group.interval_ms)
         self._back_ms = (
             around.query_offset_ms if group.query_offset_ms is None else group.query_offset_ms
         )
-        self._waves = [_slices(wave, around.concurrency) for wave in waves(group.rules)]
+        self._waves = [_slices(wave, around.concurrency) for wave in aligned.waves]
         self._status = {rule.key: RuleStatus.of(rule) for rule in group.rules}
         self._instances: dict[str, tuple[AlertInstance, ...]] = {}
         self._writer = SeriesWriter(around)
@@ -132,7 +135,7 @@ class GroupRunner:
         self._iterations += 1
         self._seconds = self._around.clock.monotonic() - started
 
-    async def _ask(self, wave: Sequence[Shares], ts: int) -> list[Judged]:
+    async def _ask(self, wave: Sequence[Part], ts: int) -> list[Judged]:
         around = self._around
         sequence = around.engine.sequence
 
@@ -157,7 +160,7 @@ class GroupRunner:
         # The pool may refuse the whole round: each rule of it failed for that reason.
         except Exception as fault:  # noqa: BLE001
             error = str(fault) or type(fault).__name__
-            rules = [member.rule for shares in wave for member in shares.family.members]
+            rules = [rule for part in wave for rule in part.rules]
             return [Judged(rule, Evaluation(), error) for rule in rules]
 
     async def _settle(self, judged: Sequence[Judged], ts: int) -> None:
@@ -264,11 +267,10 @@ class GroupRunner:
         )
 
 
-def _slices(wave: Sequence[Rule], concurrency: int) -> list[tuple[Shares, ...]]:
-    """Return the families of a wave in at most ``concurrency`` parts of about the same size."""
-    found = tuple(Shares(family) for family in families(wave))
-    parts = min(len(found), max(concurrency, 1))
-    return [found[k::parts] for k in range(parts)]
+def _slices(wave: Sequence[Part], concurrency: int) -> list[tuple[Part, ...]]:
+    """Return a wave in at most ``concurrency`` slices of about the same size."""
+    count = min(len(wave), max(concurrency, 1))
+    return [tuple(wave[k::count]) for k in range(count)]
 
 
 def _mark(instances: Sequence[AlertInstance]) -> tuple[object, ...]:

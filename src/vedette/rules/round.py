@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from vedette.model.alerts import AlertInstance
 from vedette.model.labels import Labels
 from vedette.model.results import QueryResult, VectorResult
-from vedette.query.promql.ast import Expr
+from vedette.rules.alignment import Part
 from vedette.rules.evaluate import Evaluation, RuleError, evaluate, rows_of, template_value
-from vedette.rules.families import Shares
 from vedette.rules.gotemplate.values import TemplateError
 from vedette.rules.ports import Session
 from vedette.rules.rule import Rule, RuleKind
@@ -65,33 +64,33 @@ class Round:
         return [(row.labels, template_value(row.value)) for row in rows]
 
 
-def judge(families: Sequence[Shares], around: Round) -> list[Judged]:
-    """Return what becomes of every rule of ``families``."""
+def judge(parts: Sequence[Part], around: Round) -> list[Judged]:
+    """Return what becomes of every rule of ``parts``."""
     surrounding = around.around()
-    return [one for family in families for one in _judge_family(family, around, surrounding)]
+    return [one for part in parts for one in _judge_part(part, around, surrounding)]
 
 
-def _judge_family(shares: Shares, around: Round, see: Surrounding) -> Iterator[Judged]:
-    started = around.seconds()
-    members = shares.family.members
-    result = _answer(shares.family.query, members[0].rule, around)
-    if len(members) > 1 and isinstance(result, VectorResult) and result.histograms is None:
-        found = shares.deal(result)
-        each = (around.seconds() - started) / len(members)
-        for member in members:
-            yield _judge_share(member.rule, found.get(member.rule.key), around, see, each)
-    elif len(members) == 1:
-        yield _judge_result(members[0].rule, result, around, see, around.seconds() - started)
-    else:
-        # The fault may be of one of them only, or histograms are compared in another way.
-        for member in members:
-            started = around.seconds()
-            alone = _answer(member.rule.expr, member.rule, around)
-            spent = around.seconds() - started
-            yield _judge_result(member.rule, alone, around, see, spent)
+def _judge_part(part: Part, around: Round, see: Surrounding) -> Iterator[Judged]:
+    family = part.shares.family
+    if len(family.members) > 1:
+        started = around.seconds()
+        judged = family.members[0].rule.first_occurrence
+        found = part.shares.answer(
+            around.asked,
+            lambda: around.session.instant(family.query, around.asked, judged),
+        )
+        if isinstance(found, dict):
+            each = (around.seconds() - started) / len(part.rules)
+            for rule in part.rules:
+                yield _judge_share(rule, found.get(rule.key), around, see, each)
+            return
+    for rule in part.rules:
+        started = around.seconds()
+        alone = _answer(rule.expr, rule, around)
+        yield _judge_result(rule, alone, around, see, around.seconds() - started)
 
 
-def _answer(query: str | Expr, rule: Rule, around: Round) -> QueryResult | str:
+def _answer(query: str, rule: Rule, around: Round) -> QueryResult | str:
     """Return the result, or what went wrong."""
     try:
         return around.session.instant(query, around.asked, rule.first_occurrence)

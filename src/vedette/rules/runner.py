@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from vedette.rules.alignment import align
 from vedette.rules.group import GroupRunner as GroupRunner
 from vedette.rules.group import offset_of as offset_of
 from vedette.rules.ports import Leases
@@ -30,11 +31,15 @@ class RulesRunner:
         self._around = around
         self._leases = leases
         self._holder = holder
-        self._groups = [GroupRunner(group, around) for group in groups]
+        self._groups = self._runners(groups)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._held = False
         # A reload and the taking of the lease both change which groups run.
         self._changing = asyncio.Lock()
+
+    def _runners(self, groups: Sequence[RuleGroup]) -> list[GroupRunner]:
+        aligned = align(groups, self._around.query_offset_ms)
+        return [GroupRunner(group, self._around, aligned[group.key]) for group in groups]
 
     @property
     def counters(self) -> RuleCounters:
@@ -144,7 +149,7 @@ class RulesRunner:
 
     async def _reload(self, groups: Sequence[RuleGroup]) -> None:
         old = {runner.group.key: runner for runner in self._groups}
-        new = [GroupRunner(group, self._around) for group in groups]
+        new = self._runners(groups)
         if not self._held:
             self._groups = new
             return

@@ -11,10 +11,11 @@ from tests.unit.rules.support import START
 from vedette.model.labels import Labels
 from vedette.query.promql.engine import Engine, EngineOptions
 from vedette.query.source import MemorySamples
+from vedette.rules.alignment import Part, align
 from vedette.rules.families import MAX_MEMBERS, Shares, families
 from vedette.rules.plan import names_read, parsed, waves
 from vedette.rules.round import Judged, Round, judge
-from vedette.rules.rule import Rule, RuleKind
+from vedette.rules.rule import Rule, RuleGroup, RuleKind
 
 
 def rule(number: int, expr: str, kind: RuleKind = RuleKind.RECORDING, name: str = "") -> Rule:
@@ -44,6 +45,14 @@ def samples() -> MemorySamples:
 SOURCE = samples()
 
 
+def parts_of(rules: list[Rule]) -> list[Part]:
+    """Return ``rules`` in parts, one a family."""
+    return [
+        Part(Shares(family), tuple(member.rule for member in family.members))
+        for family in families(rules)
+    ]
+
+
 def answers(rules: list[Rule], together: bool) -> dict[str, tuple[str, list[tuple[str, object]]]]:
     """Return error and samples of each rule, evaluated together or each alone."""
     engine = Engine(SOURCE, EngineOptions())
@@ -54,9 +63,7 @@ def answers(rules: list[Rule], together: bool) -> dict[str, tuple[str, list[tupl
 
     around = Round(Asked(), START, START, {}, 0, 0, Labels(), "", lambda: 0.0)
     parts = [rules] if together else [[one] for one in rules]
-    judged: list[Judged] = [
-        one for part in parts for one in judge([Shares(each) for each in families(part)], around)
-    ]
+    judged: list[Judged] = [one for part in parts for one in judge(parts_of(part), around)]
     return {
         one.rule.key: (
             one.error,
@@ -203,3 +210,56 @@ def test_names_read() -> None:
         "c",
     }
     assert names_read(parsed('a + {__name__=~"b.*"}')) is None
+
+
+def group(name: str, exprs: list[str], interval: int = 60_000) -> RuleGroup:
+    """Make a group of recording rules r0, r1, …"""
+    rules = tuple(
+        Rule(RuleKind.RECORDING, f"r{k}", expr, key=f"{name}{k}") for k, expr in enumerate(exprs)
+    )
+    return RuleGroup(name, "f", interval, rules)
+
+
+def test_groups_that_ask_the_same_are_aligned() -> None:
+    """They share offset and answer; what reads the group's own series shares with nobody."""
+    groups = [
+        group("b", ['m{a="x"} > 1', "r0"]),
+        group("a", ['m{a="y"} > 2', "r0"]),
+        group("c", ["n"]),
+        group("d", ['m{a="y"} > 2'], 30_000),
+    ]
+    found = align(groups)
+    assert {key: one.offset_key for key, one in found.items()} == {
+        "f;b": "f;a",
+        "f;a": "f;a",
+        "f;c": "f;c",
+        "f;d": "f;d",
+    }
+    first, second = found["f;a"].waves[0][0], found["f;b"].waves[0][0]
+    assert first.shares is second.shares
+    assert ([one.key for one in first.rules], [one.key for one in second.rules]) == (["a0"], ["b0"])
+    assert found["f;a"].waves[1][0].shares is not found["f;b"].waves[1][0].shares
+
+
+def test_groups_of_one_time_ask_once() -> None:
+    """The second group takes the answer of the first at the same time, and none of another."""
+    asked = []
+    engine = Engine(SOURCE, EngineOptions())
+
+    class Asked:
+        def instant(self, query, ts: int, first_occurrence: bool = False):
+            asked.append(ts)
+            return engine.instant(query, ts)
+
+    aligned = align([group("a", ['m{a="x"} > 1']), group("b", ['m{a="y"} > 1'])])
+
+    def evaluate(key: str, ts: int) -> int:
+        around = Round(Asked(), ts, ts, {}, 0, 0, Labels(), "", lambda: 0.0)
+        (judged,) = judge(aligned[key].waves[0], around)
+        return len(judged.done.samples)
+
+    assert evaluate("f;a", START) > 0
+    assert evaluate("f;b", START) > 0
+    assert asked == [START]
+    evaluate("f;b", START + 1000)
+    assert asked == [START, START + 1000]
