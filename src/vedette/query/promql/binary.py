@@ -152,7 +152,9 @@ def set_operation(node: Binary, left: Vector, right: Vector, budget: Budget) -> 
     groups = len(signatures.groups)
     if node.op == "or":
         taken = any_by_group(left.mask(), signatures.left, groups)[signatures.right]
-        return _union(node, left, right.where(~taken), budget)
+        added = right.where(~taken)
+        rows = np.flatnonzero(added.mask().any(axis=1))
+        return _union(node, left, added.take(rows), budget) if len(rows) else left
     found = any_by_group(right.mask(), signatures.right, groups)[signatures.left]
     return left.where(found if node.op == "and" else ~found)
 
