@@ -16,10 +16,12 @@ import numpy as np
 import orjson
 
 from vedette.model.arrays import F64, I64, Mask
+from vedette.model.histograms import Histograms
 from vedette.model.labels import Labels
 from vedette.model.results import (
     Annotation,
     QueryResult,
+    RawSeries,
     SamplesResult,
     ScalarResult,
     StringResult,
@@ -28,19 +30,12 @@ from vedette.model.results import (
 from vedette.model.samples import Exemplar, is_absent
 from vedette.query.promql.remarks import describe
 from vedette.query.usage import Usage
+from vedette.web.histograms import HistogramTexts
+from vedette.web.numbers import number as number
+from vedette.web.numbers import seconds as seconds
 
 TRUNCATED = "results truncated due to limit"
 _MOST_ANNOTATIONS = 10
-
-
-def number(value: float) -> str:
-    """Return ``value`` as Prometheus writes it: shortest digits, ``NaN``, ``+Inf``, ``-Inf``."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    text = repr(value)
-    return text.removesuffix(".0")
 
 
 def scientific(value: float) -> str:
@@ -49,13 +44,6 @@ def scientific(value: float) -> str:
         return number(value)
     mantissa, _, exponent = f"{Decimal(repr(value)).normalize():e}".partition("e")
     return f"{mantissa}e{int(exponent):+03d}"
-
-
-def seconds(ms: int) -> str:
-    """Return a timestamp as Prometheus writes it: seconds, with milliseconds where it has any."""
-    whole, rest = divmod(abs(ms), 1000)
-    text = f"{whole}.{rest:03d}".rstrip("0") if rest else str(whole)
-    return f"-{text}" if ms < 0 else text
 
 
 def answer(
@@ -113,7 +101,11 @@ def cut(result: QueryResult, most: int) -> tuple[QueryResult, bool]:
         return replace(result, series=result.series[:most]), True
     if isinstance(result, VectorResult) and len(result.values) > most:
         labels = result.labels.take(np.arange(most))
-        return replace(result, labels=labels, values=result.values[:most]), True
+        natives = result.histograms
+        if natives is not None:
+            natives = natives.at(natives.index[:most])
+        values = result.values[:most]
+        return replace(result, labels=labels, values=values, histograms=natives), True
     return result, False
 
 
@@ -150,11 +142,10 @@ def _data(result: QueryResult, *, range_query: bool) -> tuple[str, bytes]:
     if isinstance(result, VectorResult):
         labels = [_metric(row) for row in result.labels.rows()]
         if range_query:
-            return "matrix", matrix(labels, result.ts, result.values)
+            return "matrix", matrix(labels, result.ts, result.values, result.histograms)
         return "vector", _vector(labels, result)
     if isinstance(result, SamplesResult):
-        rows = (_series(_metric(row.labels), _pairs(row.ts, row.values)) for row in result.series)
-        return "matrix", b"[" + b",".join(rows) + b"]"
+        return "matrix", b"[" + b",".join(map(_raw, result.series)) + b"]"
     if isinstance(result, ScalarResult):
         if range_query:
             return "matrix", matrix([b"{}"], result.ts, result.values[np.newaxis, :])
@@ -168,22 +159,35 @@ def _string(result: StringResult) -> bytes:
 
 
 def _vector(labels: list[bytes], result: VectorResult) -> bytes:
-    stamp = seconds(int(result.ts[0]))
+    stamp = seconds(int(result.ts[0])).encode()
     values = map(number, result.values[:, 0].tolist())
     present = (~is_absent(np.ascontiguousarray(result.values[:, 0]))).tolist()
-    rows = (
-        b'{"metric":%s,"value":[%s,"%s"]}' % (metric, stamp.encode(), value.encode())
-        for metric, value, there in zip(labels, values, present, strict=True)
-        if there
-    )
+    natives = result.histograms
+    texts = None if natives is None else HistogramTexts(natives)
+    index = [-1] * len(labels) if natives is None else natives.index[:, 0].tolist()
+    rows = []
+    for metric, value, there, row in zip(labels, values, present, index, strict=True):
+        if row >= 0 and texts is not None:
+            rows.append(b'{"metric":%s,"histogram":[%s,%s]}' % (metric, stamp, texts[row]))
+        elif there:
+            rows.append(b'{"metric":%s,"value":[%s,"%s"]}' % (metric, stamp, value.encode()))
     return b"[" + b",".join(rows) + b"]"
 
 
-def matrix(labels: list[bytes], ts: I64, values: F64) -> bytes:
-    """Return a matrix: float64[S, K] at int64[K], ``ABSENT`` points and empty series left out."""
+def matrix(
+    labels: list[bytes], ts: I64, values: F64, histograms: Histograms | None = None
+) -> bytes:
+    """Return a matrix: float64[S, K] at int64[K], ``ABSENT`` points and empty series left out.
+
+    Points that are ``histograms`` (``index`` int32[S, K]) make a member of their own.
+    """
     values = np.ascontiguousarray(values)
     stamps = [f'[{seconds(t)},"'.encode() for t in ts.tolist()]
     holes = is_absent(values)
+    texts = None
+    if histograms is not None:
+        texts = HistogramTexts(histograms)
+        holes |= histograms.index >= 0
     whole: Mask = ~np.any(holes, axis=1)
     rows = []
     for s, metric in enumerate(labels):
@@ -191,14 +195,41 @@ def matrix(labels: list[bytes], ts: I64, values: F64) -> bytes:
             rows.append(_series(metric, _join(stamps, values[s])))
             continue
         there = np.flatnonzero(~holes[s])
+        points = _join([stamps[k] for k in there.tolist()], values[s, there])
+        if texts is not None and histograms is not None:
+            natives = _histograms(ts, histograms.index[s].tolist(), texts)
+            if natives:
+                rows.append(_series(metric, points, natives))
+                continue
         if len(there):
-            some = [stamps[k] for k in there.tolist()]
-            rows.append(_series(metric, _join(some, values[s, there])))
+            rows.append(_series(metric, points))
     return b"[" + b",".join(rows) + b"]"
 
 
-def _series(metric: bytes, points: bytes) -> bytes:
-    return b'{"metric":%s,"values":[%s]}' % (metric, points)
+def _raw(row: RawSeries) -> bytes:
+    """Return the samples of a series as they are."""
+    natives = row.histograms
+    if natives is None:
+        return _series(_metric(row.labels), _pairs(row.ts, row.values))
+    floats = natives.index < 0
+    points = _pairs(row.ts[floats], row.values[floats])
+    texts = HistogramTexts(natives)
+    return _series(_metric(row.labels), points, _histograms(row.ts, natives.index.tolist(), texts))
+
+
+def _histograms(ts: I64, index: list[int], texts: HistogramTexts) -> bytes:
+    return b",".join(
+        b"[%s,%s]" % (seconds(t).encode(), texts[row])
+        for t, row in zip(ts.tolist(), index, strict=True)
+        if row >= 0
+    )
+
+
+def _series(metric: bytes, points: bytes, histograms: bytes = b"") -> bytes:
+    if not histograms:
+        return b'{"metric":%s,"values":[%s]}' % (metric, points)
+    values = b',"values":[%s]' % points if points else b""
+    return b'{"metric":%s%s,"histograms":[%s]}' % (metric, values, histograms)
 
 
 def _pairs(ts: I64, values: F64) -> bytes:

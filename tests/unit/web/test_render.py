@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from tests.unit.web.support import vector
 from vedette.model.arrays import F64
+from vedette.model.blocks import LabelTable
+from vedette.model.histograms import HistogramValue, histograms_of
 from vedette.model.labels import Labels
 from vedette.model.results import Annotation, ScalarResult, StringResult, VectorResult
-from vedette.model.samples import ABSENT
+from vedette.model.samples import ABSENT, HISTOGRAM
 from vedette.web.render import answer, matrix, number, seconds
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
@@ -93,3 +95,30 @@ def test_scalars_and_strings() -> None:
     assert data == {"resultType": "matrix", "result": [{"metric": {}, "values": [[1, "2"]]}]}
     text = json.loads(answer(StringResult(0, "a\u2028é"), range_query=False))["data"]
     assert text["result"] == [0, "a\u2028é"]
+
+
+def test_native_histograms_have_members_of_their_own() -> None:
+    """Histograms are rendered with bounds and their inclusion, beside the floats of a series."""
+    native = HistogramValue(0, 7.0, 5.5, 0.001, 1.0, 0, ((1, 2.0), (2, 0.0)), ((0, 3.0),))
+    custom = HistogramValue(-53, 3.0, 9.0, positive=((0, 1.0), (2, 2.0)), custom_bounds=(5.0, 10.0))
+    index = np.array([[-1, 0], [1, -1]], np.int32)
+    values = np.array([[1.5, HISTOGRAM], [HISTOGRAM, ABSENT]])
+    labels = LabelTable.of([Labels.of({"s": "a"}), Labels.of({"s": "b"})])
+    ts = np.array([0, 1500], np.int64)
+    result = VectorResult(labels, ts, values, (), histograms_of((native, custom), index))
+    rows = json.loads(answer(result, range_query=True))["data"]["result"]
+    assert rows[0]["values"] == [[0, "1.5"]]
+    buckets = [[1, "-1", "-0.5", "3"], [3, "-0.001", "0.001", "1"], [0, "1", "2", "2"]]
+    assert rows[0]["histograms"] == [[1.5, {"count": "7", "sum": "5.5", "buckets": buckets}]]
+    buckets = [[3, "-Inf", "5", "1"], [0, "10", "+Inf", "2"]]
+    assert rows[1] == {
+        "metric": {"s": "b"},
+        "histograms": [[0, {"count": "3", "sum": "9", "buckets": buckets}]],
+    }
+    assert result.histograms is not None
+    first = VectorResult(
+        labels, ts[:1], values[:, :1], (), result.histograms.at(np.ascontiguousarray(index[:, :1]))
+    )
+    rows = json.loads(answer(first, range_query=False))["data"]["result"]
+    assert rows[0]["value"] == [0, "1.5"]
+    assert rows[1]["histogram"][1]["count"] == "3"

@@ -30,6 +30,7 @@ from vedette.query.promql.durations import depends_on_query, resolved
 from vedette.query.promql.evaluator import Evaluator
 from vedette.query.promql.features import refusal
 from vedette.query.promql.labeling import METADATA, is_named, label_order
+from vedette.query.promql.native.judged import selectors_of_statistics
 from vedette.query.promql.options import EngineOptions as EngineOptions
 from vedette.query.promql.parser import parse
 from vedette.query.promql.remarks import Remarks, bad_data, execution_error
@@ -83,7 +84,8 @@ class Engine:
     def _instant(self, expr: Expr, ts: int, budget: Budget) -> QueryResult:
         frame = Frame(np.array([ts], np.int64), 0, ts, ts)
         remarks = Remarks()
-        evaluator = Evaluator(self._samples, budget.options, frame, remarks, budget)
+        statistics = selectors_of_statistics(expr)
+        evaluator = Evaluator(self._samples, budget.options, frame, remarks, budget, statistics)
         inner = expr
         while isinstance(inner, Paren):
             inner = inner.expr
@@ -128,7 +130,8 @@ class Engine:
 
     def _range(self, expr: Expr, frame: Frame, budget: Budget) -> VectorResult | ScalarResult:
         remarks = Remarks()
-        evaluator = Evaluator(self._samples, budget.options, frame, remarks, budget)
+        statistics = selectors_of_statistics(expr)
+        evaluator = Evaluator(self._samples, budget.options, frame, remarks, budget, statistics)
         value = _quietly(evaluator, expr, frame)
         if isinstance(value, String):
             raise bad_data(

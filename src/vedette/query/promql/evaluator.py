@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -37,6 +37,7 @@ from vedette.query.promql.native.dispatch import applied
 from vedette.query.promql.native.extended import smoothed_instants as smoothed_natives
 from vedette.query.promql.native.flat import Sampled
 from vedette.query.promql.native.hints import forgetful
+from vedette.query.promql.native.judged import judged
 from vedette.query.promql.native.notes import Notes
 from vedette.query.promql.options import EngineOptions
 from vedette.query.promql.plan import is_scalar, is_step_invariant, subquery_range
@@ -83,7 +84,10 @@ class Evaluator:
         frame: Frame,
         remarks: Remarks,
         budget: Budget,
+        statistics: Sequence[VectorSelector] = (),
     ) -> None:
+        """Evaluate on ``samples``; ``statistics`` are selectors whose buckets are not used."""
+        self._statistics = frozenset(map(id, statistics))
         self.options = options
         self.frame = frame
         self.remarks = remarks
@@ -354,7 +358,10 @@ class Evaluator:
             matchers.append(Matcher(METRIC_NAME, MatchOp.EQUAL, node.name))
         self.budget.check()
         start, end = int(reach.ends[0]) - reach.span, int(reach.ends[-1])
-        return unite(self._samples.select(matchers, start, end))
+        found = unite(self._samples.select(matchers, start, end))
+        if id(node) not in self._statistics:
+            return found
+        return replace(found, blocks=tuple((base, judged(block)) for base, block in found.blocks))
 
     def _range(self, node: MatrixSelector | Subquery, frame: Frame) -> tuple[Found, Reach]:
         selector = node.selector if isinstance(node, MatrixSelector) else node

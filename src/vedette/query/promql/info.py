@@ -93,6 +93,9 @@ def _select(
     matchers = (*names, *identity, *(m for group in data.values() for m in group))
     node = VectorSelector(None, matchers, 0, None, call.span)
     at = replace(frame, ts=_reference_times(call.args[0], frame))
+    for part in evaluation.instants(node, at, times=False).parts():
+        if part.histograms is not None:
+            raise execution_error("this should be an info metric, with float samples", call.span)
     return evaluation.instants(node, at, times=True).collect(len(frame), evaluation.budget)
 
 
@@ -225,10 +228,10 @@ def _enriched(
     evaluation.budget.cells(len(rows) * steps)
     evaluation.budget.need(2 * CELL_BYTES * len(rows) * steps)
     result = base.take(np.array(rows, np.int64))
-    mask = result.mask() & np.array(kept, np.bool_).reshape(len(rows), steps)
+    result = result.where(np.array(kept, np.bool_).reshape(len(rows), steps))
     table = _with_labels(result.labels, added)
-    seen = np.flatnonzero(mask.any(axis=1))
-    result = replace(result, labels=table, present=mask).take(seen)
+    seen = np.flatnonzero(result.mask().any(axis=1))
+    result = replace(result, labels=table).take(seen)
     return distinct(result, call.span, evaluation.budget)
 
 
