@@ -20,6 +20,7 @@ RAW = {
     "/v1/metrics",
     "/api/v1/otlp/v1/metrics",
     "/metrics/{grouping}",
+    "/api/v1/import/prometheus",
     "/api/v1/metrics",
     "/api/v1/admin/wipe",
     "/api/events",

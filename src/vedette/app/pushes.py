@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 
 import orjson
 
+from vedette.app.import_reader import import_readers
 from vedette.app.push_reader import read_push
 from vedette.app.storage import StorageRooms
 from vedette.config.settings import Settings
 from vedette.kit.clock import Clock
+from vedette.receive.imports import ImportHandler
 from vedette.receive.otlp import OtlpHandler
 from vedette.receive.push import PushHandler
 from vedette.receive.push_file import GroupFile
 from vedette.receive.stats import IntakeStats
 from vedette.web.auth import Guard
 from vedette.web.errors import ApiError
-from vedette.web.http import TEXT
+from vedette.web.http import JSON, TEXT
 from vedette.web.services import IntakeAnswer, IntakeHandler
 
 
@@ -30,6 +32,8 @@ class Pushes:
         otlp = settings.otlp
         self._otlp = OtlpHandler(storage.index, storage.ingest, stats, otlp.options)
         self._grpc = otlp.grpc
+        self._clock = clock
+        self._imports = ImportHandler(storage.ingest, stats, import_readers(storage.index, clock))
         self._groups = PushHandler(
             storage.index,
             storage.ingest,
@@ -65,6 +69,19 @@ class Pushes:
         """Take a push of a group, or delete one; ``path`` stands behind ``/metrics/``."""
         said = await self._groups.handle(method, path, body, headers, app)
         return IntakeAnswer(said.status, said.message.encode(), TEXT)
+
+    async def take(
+        self,
+        chunks: AsyncIterator[bytes],
+        headers: Mapping[str, str],
+        labels: Mapping[str, str],
+        timestamp: int,
+        app: str,
+    ) -> IntakeAnswer:
+        """Import a body of any length; ``timestamp`` 0 is now."""
+        now = timestamp or self._clock.now_ms()
+        said = await self._imports.take(chunks, headers, labels, now, app)
+        return IntakeAnswer(said.status, said.body(), JSON, said.retry_after)
 
     def groups(self) -> bytes:
         """Return all groups as Pushgateway's API shows them."""

@@ -305,6 +305,7 @@ class Server:
             intakes=self._pushes.handlers(),
             reload=self._reload_ready,
             pushes=self._pushes,
+            imports=self._pushes,
         )
 
     def _readiness(self) -> Readiness:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from vedette.cli import check_config, demo, rules, serve
+from vedette.cli import check_config, demo, export, import_files, rules, serve
 
 app = typer.Typer(
     name="vedette",
@@ -16,6 +16,8 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("check-config")(check_config.check_config)
+app.command("import")(import_files.import_files)
+app.command("export")(export.export)
 app.add_typer(rules.app, name="rules")
 
 

@@ -46,14 +46,17 @@ from vedette.storage.interface import SeriesIndex
 _REFUSED = -1
 _MISSING = -2
 _NO_SAMPLE = -3
+_WAITING = -2
 _SPARE_ENTRIES = 1000
 _LINE_BYTES = 64 * 1024
 _AT_ONCE = 20_000
+_MOST_FAMILIES = 100_000
 _QUICK_LINES = 200
 _QUICK_BYTES = 16 * 1024
 _CLASSIC = (Role.BUCKET, Role.SUM, Role.COUNT)
 _EOF = b"# EOF"
 _EXEMPLAR = b" # {"
+_NO_ROOM = "the limit of series is reached"
 
 
 @dataclass(slots=True)
@@ -73,14 +76,11 @@ class _Rows:
 
 @dataclass(frozen=True, slots=True)
 class _New:
-    """A series that is to be numbered: the place of its line, and its entry to be."""
+    """A series that is to be numbered, and the entry that waits for the number."""
 
-    place: int
     key: bytes
     labels: Labels
-    group: int
-    role: Role
-    bound: float
+    entry: int
 
 
 @dataclass(slots=True)
@@ -119,7 +119,11 @@ class TextReading:
 
 
 class ExpositionParser:
-    """Parser of one target's scrapes; keeps the cache between them. Implements ``Parser``."""
+    """Parser of one target's scrapes; keeps the cache between them. Implements ``Parser``.
+
+    With ``in_pieces`` the bodies are pieces of one exposition: what an earlier one said of a family
+    holds, and only the last one ends with the end marker.
+    """
 
     def __init__(
         self,
@@ -128,8 +132,10 @@ class ExpositionParser:
         line_bytes: int = _LINE_BYTES,
         format: Format = Format.TEXT,
         options: FormatOptions | None = None,
+        in_pieces: bool = False,
     ) -> None:
         self._index = index
+        self._in_pieces = in_pieces
         self._finish = finish
         self._line_bytes = line_bytes
         self._openmetrics = format is Format.OPENMETRICS
@@ -137,6 +143,7 @@ class ExpositionParser:
         self._cache = SeriesCache()
         self._rows = _Rows.of([])
         self._unnumbered: dict[int, Labels] = {}
+        self._waiting: dict[bytes, Labels] = {}
         self._last_exemplar: dict[int, bytes] = {}
         self.metadata: dict[str, Metadata] = {}
         self._faulty_comments = Refusals()
@@ -151,7 +158,7 @@ class ExpositionParser:
         Raises:
             ExpositionError: an OpenMetrics body does not end with ``# EOF``.
         """
-        if self._openmetrics:
+        if self._openmetrics and not self._in_pieces:
             _check_end(body)
         lines = split_lines(body, self._line_bytes)
         rows = self._rows
@@ -168,6 +175,7 @@ class ExpositionParser:
             todo = list(range(len(lines)))
         # A scrape that does not get to its end leaves nothing that the next one could trust.
         self._rows = _Rows.of([])
+        self._forget_waiting()
         missing: list[int] = []
         for at in range(0, len(todo), _AT_ONCE):
             missing += self._look_up(rows, todo[at : at + _AT_ONCE])
@@ -201,21 +209,17 @@ class ExpositionParser:
             return self._number_groups(reading)
         given = self._index.refs([each.labels for each in new]).tolist()
         for each, ref in zip(new, given, strict=True):
-            i = each.place
-            if ref < 0:
-                reading.rows.entries[i] = _REFUSED
-                reading.exemplars.pop(i, None)
-                reading.refusals.add(i + 1, _no_room(each.labels))
-                continue
-            reading.rows.entries[i] = self._cache.add(
-                each.key, ref, each.group, each.role, each.bound
-            )
+            if ref >= 0:
+                self._cache.refs[each.entry] = ref
+                self._waiting.pop(each.key, None)
         return bool(reading.pending) or bool(self._unnumbered)
 
     def end(self, reading: TextReading) -> Exposition:
         """Return what the scrape brought, and remember it for the next one."""
         rows = self._rows = reading.rows
         scraped = int((rows.entries != _NO_SAMPLE).sum())
+        if self._waiting:
+            self._refuse_waiting(reading)
         there = rows.entries >= 0
         entries = rows.entries[there]
         values, ts = rows.values[there], rows.ts[there]
@@ -267,7 +271,9 @@ class ExpositionParser:
         if not reading.said and not any(_is_comment(lines[i]) for i in reading.missing):
             return False
         before = self.metadata
-        self.metadata, self._faulty_comments = parse_metadata(lines, self._openmetrics)
+        said, self._faulty_comments = parse_metadata(lines, self._openmetrics)
+        keep = self._in_pieces and len(before) < _MOST_FAMILIES
+        self.metadata = {**before, **said} if keep else said
         changed = [
             family
             for family in before.keys() | self.metadata.keys()
@@ -346,10 +352,12 @@ class ExpositionParser:
         rows.ts[i] = sample.ts
         # A line that the fast way cannot cut keeps its place under a name that no line has.
         key = sample.key or b"\n" + Labels.of(scraped).canonical()
+        ref = UNSTORED if labels is None else _WAITING
+        rows.entries[i] = entry = self._cache.add(key, ref, group, role, bound)
         if labels is not None:
-            reading.pending.append(_New(i, key, labels, group, role, bound))
-        else:
-            rows.entries[i] = self._cache.add(key, UNSTORED, group, role, bound)
+            # Further lines of the series find the entry, though it has no number yet.
+            self._waiting[key] = labels
+            reading.pending.append(_New(key, labels, entry))
 
     def _take_exemplar(self, reading: TextReading, i: int, text: str) -> None:
         try:
@@ -377,10 +385,24 @@ class ExpositionParser:
             for group, ref in zip(groups, given, strict=True):
                 self._cache.group_ref[group] = ref
                 if ref < 0:
-                    reading.refusals.add(0, _no_room(self._unnumbered[group]))
+                    reading.refusals.add(0, RejectedLineError("series_limit", _NO_ROOM))
                 else:
                     del self._unnumbered[group]
         return False
+
+    def _refuse_waiting(self, reading: TextReading) -> None:
+        """Refuse the lines of series that got no number."""
+        entries = reading.rows.entries
+        places = np.flatnonzero(entries >= 0)
+        for i in places[self._cache.refs[entries[places]] == _WAITING].tolist():
+            entries[i] = _REFUSED
+            reading.refusals.add(i + 1, RejectedLineError("series_limit", _NO_ROOM))
+        self._forget_waiting()
+
+    def _forget_waiting(self) -> None:
+        for key in self._waiting:
+            self._cache.entries.pop(key, None)
+        self._waiting.clear()
 
     def _starts(self, entries: I32, values: F64) -> tuple[I64, I64]:
         """Return int64 start timestamps of ``entries``, and those of all groups and of none."""
@@ -489,10 +511,6 @@ def _check_end(body: bytes) -> None:
         )
     if b"\n" + _EOF + b"\n" in rest:
         raise ExpositionError("incomplete", 'the answer goes on behind "# EOF"')
-
-
-def _no_room(labels: Labels) -> RejectedLineError:
-    return RejectedLineError("series_limit", f"the limit of series is reached: {labels.metric}")
 
 
 def _bound_of(labels: dict[str, str], member: Member) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from functools import partial
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -31,15 +31,17 @@ from vedette.web.http import (
     Response,
     Scope,
     Send,
+    body_chunks,
     declared_length,
     headers_of,
+    import_parameters,
     read_body,
     respond,
     without_body,
 )
 from vedette.web.live import LiveHub
 from vedette.web.pages import pages_router
-from vedette.web.services import IntakeHandler, PushIntake, Services
+from vedette.web.services import ImportIntake, IntakeHandler, PushIntake, Services
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +138,8 @@ class WebApp:
             await self._intake(self._services.event_intake, scope, receive, send, caller)
         elif path == "/federate":
             await self._federation(scope, receive, send)
+        elif self._services.imports and path == "/api/v1/import/prometheus":
+            await self._import(self._services.imports, scope, receive, send, caller)
         elif self._services.pushes and path.startswith(_PUSHES):
             await self._push(self._services.pushes, scope, receive, send, caller)
         elif path == "/metrics":
@@ -159,6 +163,19 @@ class WebApp:
             grouping = (encoded or quote(path)).removeprefix("/metrics/")
             take = partial(pushes.push, scope["method"], grouping)
             await self._intake(take, scope, receive, send, caller)
+
+    async def _import(
+        self, imports: ImportIntake, scope: Scope, receive: Receive, send: Send, caller: Caller
+    ) -> None:
+        """Take a body of any length, piece by piece."""
+        query = scope["query_string"].decode("latin-1")
+        labels, timestamp = import_parameters(parse_qsl(query, keep_blank_values=True))
+        headers = headers_of(scope)
+        app = caller.app or headers.get("x-vedette-app", "") or "default"
+        said = await imports.take(body_chunks(receive), headers, labels, timestamp, app)
+        retry = ((b"retry-after", str(int(said.retry_after) or 1).encode()),)
+        extra = retry if said.retry_after else ()
+        await respond(send, Response(said.status, said.body, said.content_type, extra))
 
     async def _intake(
         self, handler: IntakeHandler, scope: Scope, receive: Receive, send: Send, caller: Caller

@@ -91,6 +91,7 @@ ENDPOINTS = (
     _endpoint("POST", "/api/v1/write", Right.INGEST),
     _endpoint("POST", "/v1/metrics", Right.INGEST),
     _endpoint("PUT POST DELETE", "/metrics/{grouping}", Right.INGEST),
+    _endpoint("POST", "/api/v1/import/prometheus", Right.INGEST),
     _endpoint("GET", "/api/v1/metrics", Right.READ),
     _endpoint("PUT", "/api/v1/admin/wipe", Right.ADMIN),
     _endpoint("POST", "/api/v1/otlp/v1/metrics", Right.INGEST),

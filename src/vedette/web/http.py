@@ -7,7 +7,7 @@ a framework's route costs several times what their own work does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
@@ -80,6 +80,49 @@ async def _read_all(receive: Receive, limit: int) -> bytes:
         chunks.append(chunk)
         if not message.get("more_body", False):
             return b"".join(chunks)
+
+
+async def body_chunks(receive: Receive) -> AsyncIterator[bytes]:
+    """Yield the request body as it comes, without a limit.
+
+    Raises:
+        ApiError: 408, nothing came for 30 s.
+        ClientGoneError: the client left.
+    """
+    while True:
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                message = await receive()
+        except TimeoutError:
+            raise ApiError(408, "too_slow", "the request body did not go on in time") from None
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        yield message.get("body", b"")
+        if not message.get("more_body", False):
+            return
+
+
+def import_parameters(pairs: Iterable[tuple[str, str]]) -> tuple[dict[str, str], int]:
+    """Return the labels of ``extra_label=NAME=VALUE``, and ``timestamp`` in ms, 0 for none.
+
+    Raises:
+        ApiError: 400, one of them is malformed.
+    """
+    labels: dict[str, str] = {}
+    timestamp = 0
+    for name, text in pairs:
+        if name == "extra_label":
+            label, equal, value = text.partition("=")
+            if not (label and equal):
+                hint = "write it like extra_label=job=old"
+                raise ApiError(400, "bad_parameter", f'"{text[:80]}" is no label', hint)
+            labels[label] = value
+        elif name == "timestamp":
+            if not text.isdecimal() or len(text) > 13:
+                hint = "write it in milliseconds since 1970"
+                raise ApiError(400, "bad_parameter", f'"{text[:80]}" is no timestamp', hint)
+            timestamp = int(text)
+    return labels, timestamp
 
 
 async def parameters(scope: Scope, receive: Receive) -> dict[str, list[str]]:

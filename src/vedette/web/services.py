@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -114,6 +114,23 @@ class PushIntake(Protocol):
 
     async def wipe(self) -> None:
         """Delete all groups."""
+        ...
+
+
+class ImportIntake(Protocol):
+    """Imports expositions of any length."""
+
+    async def take(
+        self,
+        chunks: AsyncIterator[bytes],
+        headers: Mapping[str, str],
+        labels: Mapping[str, str],
+        timestamp: int,
+        app: str,
+    ) -> IntakeAnswer:
+        """Store the body; every series gets ``labels``; ``timestamp`` (ms, 0: now) is of lines
+        without one.
+        """
         ...
 
 
@@ -320,3 +337,4 @@ class Services:
     intakes: Mapping[str, IntakeHandler] = field(default_factory=dict)
     reload: Callable[[], Awaitable[str]] = _no_reload
     pushes: PushIntake | None = None
+    imports: ImportIntake | None = None
