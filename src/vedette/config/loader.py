@@ -148,7 +148,7 @@ def _storage(section: Section | None) -> StorageSettings:
     settings = StorageSettings(
         state=_state(section),
         head_bytes=section.integer("head_bytes", default.head_bytes, 8 << 20, 1 << 40),
-        segment_seconds=section.duration("segment", 60_000, minimum=1_000) / 1000,
+        segment_seconds=section.duration("segment", 300_000, minimum=1_000) / 1000,
         max_series=section.integer("max_series", default.max_series, 1_000, 1 << 31),
         max_series_per_metric=section.integer(
             "max_series_per_metric", default.max_series_per_metric, 0, 1 << 31

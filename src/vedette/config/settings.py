@@ -45,7 +45,8 @@ class StorageSettings:
     Attributes:
         state: SQLAlchemy address of the transactional state; empty: SQLite in the data folder.
         head_bytes: memory for recent samples.
-        segment_seconds: how often a spool segment is sealed and flushed into the column store.
+        segment_seconds: how often a spool segment is sealed and flushed into the column store; a
+            row of it holds what a series got meanwhile, so that rare flushes cost much less.
         max_series: new series beyond this number are refused and counted, as are those of a metric,
             a scrape target or an application beyond the next three (0: no limit).
         retention_ms, retention_bytes: how long and how much is kept; 0: no limit.
@@ -53,7 +54,7 @@ class StorageSettings:
 
     state: str = field(default="", repr=False)
     head_bytes: int = 192 << 20
-    segment_seconds: float = 60.0
+    segment_seconds: float = 300.0
     max_series: int = 1_000_000
     max_series_per_metric: int = 250_000
     max_series_per_target: int = 0

@@ -23,6 +23,8 @@ def write_config(folder: Path, server: str, chatapp: str, webhook: str, data_dir
     hook = {"url": f"http://{webhook}/alerts", "send_resolved": True, "allow_private": True}
     content: dict[str, Any] = {
         "server": {"listen": server, "data_dir": str(data_dir.resolve())},
+        # Short, so that a demo of a minute and a half writes into the column store too.
+        "storage": {"segment": "20s"},
         "scrape": [
             {
                 "job": APP,
