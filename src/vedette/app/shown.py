@@ -41,6 +41,9 @@ def _plain(value: object) -> object:
         return {str(key): _member(str(key), one) for key, one in value.items()}
     if isinstance(value, frozenset | set):
         return sorted(map(str, value))
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
+        # Parameters and headers are pairs of name and value.
+        return [value[0], _member(*value)]
     if isinstance(value, tuple | list):
         return [_plain(one) for one in value]
     return type(value).__name__
@@ -56,6 +59,6 @@ def _fields(value: object) -> dict[str, object]:
 
 
 def _member(name: str, value: object) -> object:
-    if isinstance(value, str) and value and _TOKEN_WORDS.search(name):
+    if value and isinstance(value, str | tuple) and _TOKEN_WORDS.search(name):
         return MASK
     return _plain(value)

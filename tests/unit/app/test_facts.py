@@ -26,12 +26,13 @@ class Inner:
     hidden: str = field(default="dsn", repr=False)
     empty: str = field(default="", repr=False)
     tags: frozenset[str] = frozenset({"b", "a"})
+    params: tuple[tuple[str, tuple[str, ...]], ...] = (("token", ("t0k",)), ("all", ("yes",)))
 
 
 def test_secrets_are_not_shown() -> None:
     """Secrets, users in addresses and fields that hide themselves are masked, the rest is there."""
     text = shown(Inner())
-    for word in ("hunter2", "me:pass", "hook", "dsn"):
+    for word in ("hunter2", "me:pass", "hook", "dsn", "t0k"):
         assert word not in text
     assert yaml.safe_load(text) == {
         "password": MASK,
@@ -40,6 +41,7 @@ def test_secrets_are_not_shown() -> None:
         "hidden": MASK,
         "empty": "",
         "tags": ["a", "b"],
+        "params": [["token", MASK], ["all", ["yes"]]],
     }
 
 
