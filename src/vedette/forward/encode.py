@@ -59,6 +59,14 @@ def encode_labels(labels: Labels) -> bytes:
 
 def encode_request(outgoing: Outgoing) -> bytes:
     """Return a ``WriteRequest``, compressed with Snappy's block format."""
+    return bytes(cramjam.snappy.compress_raw(encode_series(outgoing)))
+
+
+def encode_series(outgoing: Outgoing) -> bytes:
+    """Return the series that have samples as fields 1 of a ``WriteRequest``.
+
+    The ``QueryResult`` of remote read has them under the same number.
+    """
     samples = [_floats(outgoing), *_others(outgoing)]
     parts: list[bytes] = []
     lengths = np.zeros(len(outgoing.labels), np.int64)
@@ -72,7 +80,7 @@ def encode_request(outgoing: Outgoing) -> bytes:
         for each, at in zip(samples, offsets, strict=True):
             if at[row] < at[row + 1]:
                 parts.append(each.data[at[row] : at[row + 1]])
-    return bytes(cramjam.snappy.compress_raw(b"".join(parts)))
+    return b"".join(parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ from vedette.web.http import (
 )
 from vedette.web.live import LiveHub
 from vedette.web.pages import pages_router
+from vedette.web.remote_read.endpoint import RemoteRead
 from vedette.web.services import ImportIntake, IntakeHandler, PushIntake, Services
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class WebApp:
         self.live = LiveHub(services)
         self._prometheus = PrometheusApi(services)
         self._federation = Federation(services)
+        self._remote_read = RemoteRead(services)
         self._intake_bytes = 0
         self._router: ASGIApp = GZipMiddleware(router(services), 1024, 6)
 
@@ -136,6 +138,8 @@ class WebApp:
             await self._intake(self._services.remote_write, scope, receive, send, caller)
         elif path == "/api/events" and scope["method"] == "POST":
             await self._intake(self._services.event_intake, scope, receive, send, caller)
+        elif path == "/api/v1/read":
+            await self._remote_read(scope, receive, send)
         elif path == "/federate":
             await self._federation(scope, receive, send)
         elif self._services.imports and path == "/api/v1/import/prometheus":

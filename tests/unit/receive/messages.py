@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vedette.model.histograms import HistogramValue, spans_to_numbers
 
 NUMBERS = {
-    **{"double": 1, "int64": 3, "uint64": 4, "string": 9},
+    **{"double": 1, "int64": 3, "uint64": 4, "string": 9, "bytes": 12},
     **{"uint32": 13, "sint32": 17, "sint64": 18},
 }
 HISTOGRAM = (
