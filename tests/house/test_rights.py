@@ -16,6 +16,7 @@ from vedette.web.auth import ENDPOINTS, Right, find_endpoints
 RAW = {
     "/federate",
     "/metrics",
+    "/api/v1/read",
     "/api/v1/write",
     "/v1/metrics",
     "/api/v1/otlp/v1/metrics",
@@ -69,6 +70,7 @@ def test_whatever_changes_something_needs_a_right() -> None:
         "parse_query",
         "series",
         "labels",
+        "read",
     }
     for endpoint in ENDPOINTS:
         if endpoint.methods - {"GET", "WEBSOCKET"} and endpoint.path.split("/")[-1] not in (
