@@ -91,8 +91,10 @@ class WebApp:
         self._services = services
         self.live = LiveHub(services)
         self._prometheus = PrometheusApi(services)
-        self._federation = Federation(services)
-        self._remote_read = RemoteRead(services)
+        self._exports: dict[str, ASGIApp] = {
+            "/federate": Federation(services),
+            "/api/v1/read": RemoteRead(services),
+        }
         self._intake_bytes = 0
         self._router: ASGIApp = GZipMiddleware(router(services), 1024, 6)
 
@@ -138,10 +140,8 @@ class WebApp:
             await self._intake(self._services.remote_write, scope, receive, send, caller)
         elif path == "/api/events" and scope["method"] == "POST":
             await self._intake(self._services.event_intake, scope, receive, send, caller)
-        elif path == "/api/v1/read":
-            await self._remote_read(scope, receive, send)
-        elif path == "/federate":
-            await self._federation(scope, receive, send)
+        elif path in self._exports:
+            await self._exports[path](scope, receive, send)
         elif self._services.imports and path == "/api/v1/import/prometheus":
             await self._import(self._services.imports, scope, receive, send, caller)
         elif self._services.pushes and path.startswith(_PUSHES):
