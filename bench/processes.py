@@ -57,7 +57,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def vedette(config: str = "", folder: Path | None = None) -> Iterator[Running]:
+def vedette(
+    config: str = "", folder: Path | None = None, arguments: Sequence[str] = ()
+) -> Iterator[Running]:
     """Run ``vedette serve`` with ``config`` as its vedette.yml."""
     with tempfile.TemporaryDirectory() as temporary:
         place = folder or Path(temporary)
@@ -66,6 +68,7 @@ def vedette(config: str = "", folder: Path | None = None) -> Iterator[Running]:
         port = free_port()
         command = [sys.executable, "-m", "vedette.cli.main", "serve"]
         command += ["--config", str(file), "--port", str(port), "--data-dir", str(place / "data")]
+        command += arguments
         with _run("vedette", command, port, "/-/ready", place / "data") as running:
             yield running
 
