@@ -30,10 +30,14 @@ class Pushes:
         self, settings: Settings, storage: StorageRooms, stats: IntakeStats, clock: Clock
     ) -> None:
         otlp = settings.otlp
-        self._otlp = OtlpHandler(storage.index, storage.ingest, stats, otlp.options)
+        self._otlp = OtlpHandler(
+            storage.index, storage.ingest, stats, otlp.options, storage.metadata
+        )
         self._grpc = otlp.grpc
         self._clock = clock
-        self._imports = ImportHandler(storage.ingest, stats, import_readers(storage.index, clock))
+        self._imports = ImportHandler(
+            storage.ingest, stats, import_readers(storage.index, clock, storage.metadata)
+        )
         self._groups = PushHandler(
             storage.index,
             storage.ingest,
@@ -42,6 +46,7 @@ class Pushes:
             read_push,
             GroupFile(settings.server.data_dir / "push-groups.json"),
             settings.push,
+            storage.metadata,
         )
 
     def handlers(self) -> Mapping[str, IntakeHandler]:
