@@ -19,6 +19,7 @@ from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.query.promql.engine import Engine
 from vedette.query.promql.kernels import wait_until_compiled
+from vedette.storage.interface import NO_LIMITS, SelectLimits
 
 STEP, HOURS, TARGETS, PER_TARGET = 15_000, 6, 50, 40
 END = 1_767_225_600_000
@@ -31,7 +32,13 @@ class Fixed:
     def __init__(self, selections: dict[str, Selection]) -> None:
         self._selections = selections
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start: int,
+        end: int,
+        limits: SelectLimits = NO_LIMITS,
+    ) -> tuple[Selection, ...]:
         """Return the selection of the metric that ``matchers`` name."""
         name = next(m.value for m in matchers if m.name == "__name__")
         return (self._selections[name],)

@@ -14,7 +14,7 @@ from vedette.query.promql.ast import Expr
 from vedette.query.promql.engine import Engine, EngineOptions
 from vedette.query.source import SampleSource
 from vedette.rules.ports import Session
-from vedette.storage.interface import Samples
+from vedette.storage.interface import NO_LIMITS, Samples, SelectLimits
 
 T = TypeVar("T")
 
@@ -66,12 +66,18 @@ class RoundSamples:
         self._samples = samples
         self._kept: dict[tuple[tuple[Matcher, ...], int, int], tuple[Selection, ...]] = {}
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start: int,
+        end: int,
+        limits: SelectLimits = NO_LIMITS,
+    ) -> tuple[Selection, ...]:
         """Return one selection per metric, with all samples of ``start <= ts <= end`` (ms)."""
         key = (tuple(matchers), start, end)
         found = self._kept.get(key)
         if found is None:
             if len(self._kept) >= _MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
-            found = self._kept[key] = self._samples.select(matchers, start, end)
+            found = self._kept[key] = self._samples.select(matchers, start, end, limits)
         return found

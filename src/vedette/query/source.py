@@ -15,13 +15,24 @@ from vedette.model.histograms import Histograms, joined
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher, MatchOp
 from vedette.model.samples import ABSENT
+from vedette.storage.interface import NO_LIMITS, SelectLimits
 
 
 class SampleSource(Protocol):
     """What the engine asks of storage; ``vedette.storage.interface.Samples`` satisfies it."""
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
-        """Return one selection per metric, with all samples of ``start <= ts <= end`` (ms)."""
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start: int,
+        end: int,
+        limits: SelectLimits = NO_LIMITS,
+    ) -> tuple[Selection, ...]:
+        """Return one selection per metric, with all samples of ``start <= ts <= end`` (ms).
+
+        Raises:
+            SelectionTooLargeError: ``limits`` would be exceeded; see ``Samples.select``.
+        """
         ...
 
 
@@ -87,7 +98,13 @@ class MemorySamples:
                 return
         rows.append(new)
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start: int,
+        end: int,
+        limits: SelectLimits = NO_LIMITS,
+    ) -> tuple[Selection, ...]:
         """Return the selections of the metrics that match."""
         tests = [(m.name, _test(m)) for m in matchers]
         found = []

@@ -19,6 +19,7 @@ from vedette.model.histograms import Histograms
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.metadata import MetricMetadata
+from vedette.storage.interface import NO_LIMITS, Check, SelectLimits, never_stop
 from vedette.storage.retention import StoredDay
 
 
@@ -121,17 +122,32 @@ class ColumnStore(Protocol):
         """Return the oldest and the newest timestamp of all samples, or ``None`` without any."""
         ...
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start: int,
+        end: int,
+        limits: SelectLimits = NO_LIMITS,
+    ) -> tuple[Selection, ...]:
         """Return one selection per metric with all samples of ``start <= ts <= end`` (ms).
 
         Series that share their timestamps stand in one ``Block``, see ``regroup``; a series and
         timestamp that were inserted twice come once. Applications are not told apart: chunks with
-        equal labels are one series.
+        equal labels are one series. ``limits`` are kept where they cost nothing: an engine may
+        load somewhat more.
+
+        Raises:
+            SelectionTooLargeError: ``limits`` are exceeded.
         """
         ...
 
     def series(
-        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int, limit: int
+        self,
+        matchers: Sequence[Sequence[Matcher]],
+        start: int,
+        end: int,
+        limit: int,
+        check: Check = never_stop,
     ) -> list[Labels]:
         """Return label sets (``__name__`` included) that any of ``matchers`` selects, sorted.
 
@@ -140,12 +156,23 @@ class ColumnStore(Protocol):
         """
         ...
 
-    def label_names(self, matchers: Sequence[Sequence[Matcher]], start: int, end: int) -> list[str]:
+    def label_names(
+        self,
+        matchers: Sequence[Sequence[Matcher]],
+        start: int,
+        end: int,
+        check: Check = never_stop,
+    ) -> list[str]:
         """Return the label names of the selected series, sorted."""
         ...
 
     def label_values(
-        self, name: str, matchers: Sequence[Sequence[Matcher]], start: int, end: int
+        self,
+        name: str,
+        matchers: Sequence[Sequence[Matcher]],
+        start: int,
+        end: int,
+        check: Check = never_stop,
     ) -> list[str]:
         """Return the values of label ``name`` among the selected series, sorted."""
         ...

@@ -15,8 +15,9 @@ from vedette.model.histograms import Histograms, HistogramValue, histogram_value
 from vedette.model.labels import METRIC_NAME, Labels, parse_canonical
 from vedette.model.matchers import Matcher
 from vedette.model.metadata import MetricMetadata
+from vedette.storage.bounds import refuse_beyond
 from vedette.storage.columns import ChunkBatch, StoredExemplar
-from vedette.storage.interface import StorageError
+from vedette.storage.interface import NO_LIMITS, Check, SelectLimits, StorageError, never_stop
 from vedette.storage.matching import matches
 from vedette.storage.regroup import Runs, offsets_of, regroup
 from vedette.storage.retention import StoredDay
@@ -163,9 +164,16 @@ class MemoryColumns:
             every = [ts for points in self._points.values() for ts in points]
         return (min(every), max(every)) if every else None
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start: int,
+        end: int,
+        limits: SelectLimits = NO_LIMITS,
+    ) -> tuple[Selection, ...]:
         """Return one selection per metric."""
         self._check()
+        limits.check()
         merged: dict[str, dict[Labels, dict[int, Sample]]] = {}
         with self._lock:
             for (_, labels), points in self._points.items():
@@ -173,13 +181,21 @@ class MemoryColumns:
                 if inside and matches(matchers, labels):
                     series = merged.setdefault(labels.metric, {})
                     series[labels] = inside | series.get(labels, {})
+        points_ = (points for series in merged.values() for points in series.values())
+        refuse_beyond(limits, sum(map(len, points_)))
         return tuple(_selection(metric, merged[metric]) for metric in sorted(merged))
 
     def series(
-        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int, limit: int
+        self,
+        matchers: Sequence[Sequence[Matcher]],
+        start: int,
+        end: int,
+        limit: int,
+        check: Check = never_stop,
     ) -> list[Labels]:
         """Return the label sets with samples in the range."""
         self._check()
+        check()
         with self._lock:
             found = {
                 labels
@@ -190,15 +206,28 @@ class MemoryColumns:
         ordered = sorted(found, key=lambda labels: labels.pairs)
         return ordered[:limit] if limit else ordered
 
-    def label_names(self, matchers: Sequence[Sequence[Matcher]], start: int, end: int) -> list[str]:
+    def label_names(
+        self,
+        matchers: Sequence[Sequence[Matcher]],
+        start: int,
+        end: int,
+        check: Check = never_stop,
+    ) -> list[str]:
         """Return the label names of the selected series."""
-        return sorted({n for labels in self.series(matchers, start, end, 0) for n, _ in labels})
+        return sorted(
+            {n for labels in self.series(matchers, start, end, 0, check) for n, _ in labels}
+        )
 
     def label_values(
-        self, name: str, matchers: Sequence[Sequence[Matcher]], start: int, end: int
+        self,
+        name: str,
+        matchers: Sequence[Sequence[Matcher]],
+        start: int,
+        end: int,
+        check: Check = never_stop,
     ) -> list[str]:
         """Return the values of one label among the selected series."""
-        found = {labels.get(name) for labels in self.series(matchers, start, end, 0)}
+        found = {labels.get(name) for labels in self.series(matchers, start, end, 0, check)}
         return sorted(found - {""})
 
     def find_events(

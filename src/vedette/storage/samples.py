@@ -5,12 +5,13 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vedette.model.blocks import Selection
 from vedette.model.events import Event
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
+from vedette.storage.bounds import count_present, count_samples, refuse_beyond
 from vedette.storage.byte_lru import ByteLru, block_bytes
 from vedette.storage.columns import ColumnStore
 from vedette.storage.flush import FlushedRanges
@@ -75,13 +76,15 @@ class StoredSamples:
             recent = self._head.select(matchers, start, end)
             if complete_from == self._head.complete_from:
                 break
+        held = _counted(recent, start, end, limits)
         if start >= complete_from:
             return recent
-        limits.check()
-        stored = self._cache.select(matchers, start, min(end, complete_from - 1))
-        limits.check()
+        last = min(end, complete_from - 1)
+        stored = self._cache.select(matchers, start, last, _left(limits, held))
         if not stored:
             return recent
+        _counted(stored, start, last, _left(limits, held))
+        limits.check()
         by_metric = {selection.metric: selection for selection in recent}
         merged = []
         for old in stored:
@@ -104,7 +107,7 @@ class StoredSamples:
         found = set(self._head.series(matchers, start, end).values())
         check()
         if start < self._head.complete_from:
-            found.update(self._columns.series(matchers, start, end, limit))
+            found.update(self._columns.series(matchers, start, end, limit, check))
         if limit:
             return heapq.nsmallest(limit, found, key=lambda labels: labels.pairs)
         return sorted(found, key=lambda labels: labels.pairs)
@@ -120,7 +123,7 @@ class StoredSamples:
         names = self._head.label_names(matchers, start, end)
         check()
         if start < self._head.complete_from:
-            names.update(self._columns.label_names(matchers, start, end))
+            names.update(self._columns.label_names(matchers, start, end, check))
         return sorted(names)
 
     def label_values(
@@ -135,7 +138,7 @@ class StoredSamples:
         values = self._head.label_values(name, matchers, start, end)
         check()
         if start < self._head.complete_from:
-            values.update(self._columns.label_values(name, matchers, start, end))
+            values.update(self._columns.label_values(name, matchers, start, end, check))
         return sorted(values)
 
 
@@ -159,7 +162,13 @@ class SelectionCache:
         self.hits = 0
         self.misses = 0
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start: int,
+        end: int,
+        limits: SelectLimits = NO_LIMITS,
+    ) -> tuple[Selection, ...]:
         """Return what the store has of ``start <= ts <= end``, and perhaps some around it."""
         first, last = start - start % _HOUR_MS, end - end % _HOUR_MS + _HOUR_MS - 1
         if end - start < _HOUR_MS:
@@ -172,10 +181,32 @@ class SelectionCache:
             return entry.selections
         self.misses += 1
         position = self._flushed.position
-        selections = self._columns.select(matchers, first, last)
+        # What is loaded around the range is not what the limit of samples is about.
+        wider = limits.max_samples * (last - first + 1) // (end - start + 1)
+        around = replace(limits, max_samples=wider)
+        selections = self._columns.select(matchers, first, last, around)
         nbytes = 256 + sum(_selection_bytes(selection) for selection in selections)
         self._entries.put(key, _Entry(position, last, selections), nbytes)
         return selections
+
+
+def _left(limits: SelectLimits, held: int) -> SelectLimits:
+    """Return ``limits`` of what may be loaded beside ``held`` samples."""
+    if not limits.max_samples:
+        return limits
+    return replace(limits, max_samples=max(1, limits.max_samples - held))
+
+
+def _counted(selections: tuple[Selection, ...], start: int, end: int, limits: SelectLimits) -> int:
+    """Return the number of samples in the range; raises when they are too many."""
+    limits.check()
+    if not limits.max_samples:
+        return 0
+    held = sum(count_samples(selection, start, end) for selection in selections)
+    if held > limits.max_samples:
+        held = sum(count_present(selection, start, end) for selection in selections)
+    refuse_beyond(limits, held)
+    return held
 
 
 def _selection_bytes(selection: Selection) -> int:

@@ -62,6 +62,7 @@ from vedette.query.promql.values import (
 from vedette.query.promql.vectorfuncs import check_label_name
 from vedette.query.promql.windows import Windows
 from vedette.query.source import SampleSource
+from vedette.storage.interface import SelectionTooLargeError, SelectLimits
 
 _SUBQUERY_BYTES = 64
 """Memory for a step of a subquery, of one series: time, value, and the windows over them."""
@@ -358,7 +359,12 @@ class Evaluator:
             matchers.append(Matcher(METRIC_NAME, MatchOp.EQUAL, node.name))
         self.budget.check()
         start, end = int(reach.ends[0]) - reach.span, int(reach.ends[-1])
-        found = unite(self._samples.select(matchers, start, end))
+        options = self.budget.options
+        limits = SelectLimits(options.max_samples, options.max_bytes, self.budget.check)
+        try:
+            found = unite(self._samples.select(matchers, start, end, limits))
+        except SelectionTooLargeError as error:
+            raise execution_error(str(error)) from error
         if id(node) not in self._statistics:
             return found
         return replace(found, blocks=tuple((base, judged(block)) for base, block in found.blocks))

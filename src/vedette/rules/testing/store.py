@@ -14,6 +14,7 @@ from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import HISTOGRAM
 from vedette.query.promql.notation import Point
+from vedette.storage.interface import NO_LIMITS, SelectLimits
 from vedette.storage.matching import predicate
 
 
@@ -50,7 +51,13 @@ class TestSamples:
         metric = self._metrics.setdefault(labels.metric, {})
         return metric.setdefault(labels.without(METRIC_NAME), _Series()).append(ts, value)
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start: int,
+        end: int,
+        limits: SelectLimits = NO_LIMITS,
+    ) -> tuple[Selection, ...]:
         """Return the selections of the metrics that match."""
         tests = [(matcher.name, predicate(matcher)) for matcher in matchers]
         named = [test for name, test in tests if name == METRIC_NAME]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from vedette.model.events import Event
 from vedette.model.labels import METRIC_NAME, Labels, series_id
 from vedette.model.matchers import Matcher
 from vedette.model.metadata import MetricMetadata
+from vedette.storage.bounds import answer_bytes, count_samples, refuse_beyond
 from vedette.storage.chdb import deletion, events, exemplars, histograms, metadata
 from vedette.storage.chdb.catalog import Catalog, Registration, StoredSeries
 from vedette.storage.chdb.decode import Vectors, blocks, stored_rows
@@ -37,11 +39,14 @@ from vedette.storage.chdb.native import Column, nested, numbers
 from vedette.storage.chdb.session import StatementRunner
 from vedette.storage.chdb.supervisor import ChildEngine
 from vedette.storage.columns import ChunkBatch, StoredExemplar
-from vedette.storage.interface import StorageError
+from vedette.storage.interface import NO_LIMITS, Check, SelectLimits, StorageError, never_stop
 from vedette.storage.retention import StoredDay
 
 # A selection of more series of a metric reads the whole metric instead of naming each.
 _MAX_NAMED = 2000
+T = TypeVar("T")
+
+_LOOK_SECONDS = 0.05
 _I64 = np.iinfo(np.int64)
 _PARTITIONED = ("series", "events", "exemplars", "histograms", "samples")
 
@@ -80,7 +85,8 @@ class ChdbColumns:
         migrate(self._run)
         self._catalog = Catalog(self._run)
         self._inserting = threading.Lock()
-        self._helpers = ThreadPoolExecutor(2, "store-query")
+        self._helpers = ThreadPoolExecutor(4, "store-query")
+        self._waiters = ThreadPoolExecutor(8, "store-wait")
         self._bounds: tuple[int, int] | None = None
         self._bounds_known = False
 
@@ -91,6 +97,7 @@ class ChdbColumns:
 
     def close(self) -> None:
         """Close the engine."""
+        self._waiters.shutdown()
         self._helpers.shutdown()
         self._run.engine.close()
 
@@ -284,18 +291,47 @@ class ChdbColumns:
             self._bounds_known = True
             return self._bounds
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start: int,
+        end: int,
+        limits: SelectLimits = NO_LIMITS,
+    ) -> tuple[Selection, ...]:
         """Return one selection per metric; see ``ColumnStore``."""
         start, end = max(start, _I64.min + DAY_MS), min(end, _I64.max - DAY_MS)
         first, last = day_of(bucket_of(start)), day_of(bucket_of(end))
-        found = []
-        for series in self._catalog.select(matchers, first, last):
-            selection = self._selection(series, start, end)
+        chosen = self._waited(lambda: self._catalog.select(matchers, first, last), limits.check)
+        found, held = [], 0
+        for series in chosen:
+            run = partial(self._selection, series, start, end, answer_bytes(limits, held))
+            selection = self._waited(run, limits.check)
             if selection is not None:
+                held += count_samples(selection, start, end)
+                refuse_beyond(limits, held)
                 found.append(selection)
         return tuple(found)
 
-    def _selection(self, series: StoredSeries, start: int, end: int) -> Selection | None:
+    def _waited(self, work: Callable[[], T], check: Check) -> T:
+        """Return what ``work`` returns, or stop waiting for it when ``check`` says so.
+
+        The engine finishes a statement that nobody waits for; its own limit of time bounds that.
+        """
+        if check is never_stop:
+            return work()
+        check()
+        pending = self._waiters.submit(work)
+        while True:
+            done, _ = wait([pending], _LOOK_SECONDS)
+            if done:
+                return pending.result()
+            try:
+                check()
+            except BaseException:
+                pending.cancel()
+                raise
+
+    def _selection(self, series: StoredSeries, start: int, end: int, most: int) -> Selection | None:
         where = (
             "metric = {metric:String} AND bucket BETWEEN {low:Int64} AND {high:Int64}"
             " AND min_ts <= {end:Int64} AND max_ts >= {start:Int64}"
@@ -312,7 +348,8 @@ class ChdbColumns:
         # Two statements side by side: the shared timestamps come once, not with every row.
         times = self._helpers.submit(self._vectors, where, parameters)
         columns = self._run.rows(
-            f"SELECT {_ROW} FROM samples WHERE {where}",  # noqa: S608 # fixed texts
+            f"SELECT {_ROW} FROM samples WHERE {where}"  # noqa: S608 # fixed texts
+            f" SETTINGS max_result_bytes = {int(most)}",
             parameters,
         )
         vectors = times.result()
@@ -323,7 +360,7 @@ class ChdbColumns:
             # Rows were merged meanwhile, or equal sets of times are stored in different order.
             columns = self._run.rows(
                 f"SELECT {_ROW}, ts, cityHash64(ts) AS time_list FROM samples"  # noqa: S608 # fixed
-                f" WHERE {where}",
+                f" WHERE {where} SETTINGS max_result_bytes = {int(most)}",
                 parameters,
             )
             if not columns:
@@ -359,40 +396,59 @@ class ChdbColumns:
         return Vectors.of(numbers(columns["time_set"]), nested(columns["times"]))
 
     def series(
-        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int, limit: int
+        self,
+        matchers: Sequence[Sequence[Matcher]],
+        start: int,
+        end: int,
+        limit: int,
+        check: Check = never_stop,
     ) -> list[Labels]:
         """Return label sets that any of ``matchers`` selects, sorted; see ``ColumnStore``."""
         found: set[Labels] = set()
-        for series in self._any(matchers, start, end):
+        for series in self._any(matchers, start, end, check):
             found.update(series.table.with_name(series.metric).rows())
         ordered = sorted(found, key=lambda labels: labels.pairs)
         return ordered[:limit] if limit else ordered
 
-    def label_names(self, matchers: Sequence[Sequence[Matcher]], start: int, end: int) -> list[str]:
+    def label_names(
+        self,
+        matchers: Sequence[Sequence[Matcher]],
+        start: int,
+        end: int,
+        check: Check = never_stop,
+    ) -> list[str]:
         """Return the label names of the selected series, sorted."""
         names: set[str] = set()
-        for series in self._any(matchers, start, end):
+        for series in self._any(matchers, start, end, check):
             names.add(METRIC_NAME)
             table = series.table
             names.update(n for n, row in zip(table.names, table.codes, strict=True) if row.any())
         return sorted(names)
 
     def label_values(
-        self, name: str, matchers: Sequence[Sequence[Matcher]], start: int, end: int
+        self,
+        name: str,
+        matchers: Sequence[Sequence[Matcher]],
+        start: int,
+        end: int,
+        check: Check = never_stop,
     ) -> list[str]:
         """Return the values of label ``name`` among the selected series, sorted."""
         if name == METRIC_NAME and not any(matchers):
-            return self._catalog.metrics(*_days(start, end))
+            return self._waited(lambda: self._catalog.metrics(*_days(start, end)), check)
         found: set[str] = set()
-        for series in self._any(matchers, start, end):
+        for series in self._any(matchers, start, end, check):
             found |= _values(series, name)
         return sorted(found - {""})
 
     def _any(
-        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int
-    ) -> list[StoredSeries]:
+        self, matchers: Sequence[Sequence[Matcher]], start: int, end: int, check: Check
+    ) -> Iterator[StoredSeries]:
         days = _days(start, end)
-        return [s for each in (matchers or ((),)) for s in self._catalog.select(each, *days)]
+        for each in matchers or ((),):
+            for series in self._waited(partial(self._catalog.select, each, *days), check):
+                check()
+                yield series
 
     def find_events(
         self, *, app: str, type: str, since: int, until: int, limit: int, before: tuple[int, str]

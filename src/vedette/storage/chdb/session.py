@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from vedette.storage.chdb.engine import Engine
 from vedette.storage.chdb.library import EngineError
 from vedette.storage.chdb.native import Column, parse
-from vedette.storage.interface import StorageError
+from vedette.storage.interface import SelectionTooLargeError, StorageError
 
 # The engine's codes for a query beyond its limits of size, memory and time.
 _TOO_MUCH = ("TOO_MANY_ROWS_OR_BYTES", "MEMORY_LIMIT_EXCEEDED", "TIMEOUT_EXCEEDED")
@@ -29,9 +29,11 @@ class StatementRunner:
         try:
             return parse(self.engine.query(sql, parameters))
         except EngineError as error:
-            too_much = any(code in str(error) for code in _TOO_MUCH)
-            remedy = "; ask for fewer series or a shorter time" if too_much else ""
-            raise StorageError(f"the store refused a query: {error}{remedy}") from error
+            if any(code in str(error) for code in _TOO_MUCH):
+                raise SelectionTooLargeError(
+                    f"the store refused a query: {error}; ask for fewer series or a shorter time"
+                ) from error
+            raise StorageError(f"the store refused a query: {error}") from error
 
     def do(self, sql: str, parameters: Mapping[str, str | int] | None = None) -> None:
         """Run a statement without result."""

@@ -18,6 +18,7 @@ from vedette.query.promql.engine import Engine, EngineOptions
 from vedette.query.promql.parser import PromQLSyntaxError
 from vedette.query.promql.remarks import describe, number
 from vedette.query.source import MemorySamples
+from vedette.storage.interface import NO_LIMITS, SelectLimits
 
 MINUTE = 60_000
 
@@ -37,7 +38,13 @@ class Spy:
     def __init__(self) -> None:
         self.asked: list[tuple[tuple[str, ...], int, int]] = []
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> tuple[Selection, ...]:
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start: int,
+        end: int,
+        limits: SelectLimits = NO_LIMITS,
+    ) -> tuple[Selection, ...]:
         self.asked.append((tuple(f"{m.name}{m.op}{m.value}" for m in matchers), start, end))
         return ()
 
