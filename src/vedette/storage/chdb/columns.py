@@ -321,15 +321,12 @@ class ChdbColumns:
             return work()
         check()
         pending = self._waiters.submit(work)
-        while True:
-            done, _ = wait([pending], _LOOK_SECONDS)
-            if done:
-                return pending.result()
-            try:
+        try:
+            while not wait([pending], _LOOK_SECONDS).done:
                 check()
-            except BaseException:
-                pending.cancel()
-                raise
+            return pending.result()
+        finally:
+            pending.cancel()
 
     def _selection(self, series: StoredSeries, start: int, end: int, most: int) -> Selection | None:
         where = (
