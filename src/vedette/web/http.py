@@ -24,6 +24,7 @@ JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
 
 FORM_LIMIT = 1 << 20
+MOST_FIELDS = 10_000
 BODY_SECONDS = 30.0
 
 
@@ -126,16 +127,31 @@ def import_parameters(pairs: Iterable[tuple[str, str]]) -> tuple[dict[str, str],
 
 
 async def parameters(scope: Scope, receive: Receive) -> dict[str, list[str]]:
-    """Return the parameters of the query string and, for a POST, of the form."""
-    text = scope["query_string"].decode("latin-1")
-    pairs = parse_qsl(text, keep_blank_values=True)
+    """Return the parameters of the query string and, for a POST or PUT, of the form.
+
+    Raises:
+        ApiError: 400, there are too many; 413 or 408, as :func:`read_body`.
+        ClientGoneError: the client left.
+    """
+    pairs = _pairs(scope["query_string"].decode("latin-1"))
     if scope["method"] in ("POST", "PUT"):
         form = (await read_body(receive, FORM_LIMIT)).decode("utf-8", "replace")
-        pairs = parse_qsl(form, keep_blank_values=True) + pairs
+        pairs = _pairs(form) + pairs
     found: dict[str, list[str]] = {}
     for name, value in pairs:
         found.setdefault(name, []).append(value)
     return found
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    if not text:
+        return []
+    try:
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise ApiError(
+            400, "bad_data", f"more than {MOST_FIELDS:,} parameters", "ask in parts"
+        ) from None
 
 
 def declared_length(scope: Scope, limit: int) -> int:

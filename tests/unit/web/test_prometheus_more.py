@@ -316,3 +316,26 @@ async def test_notifications_tell_what_is_missing() -> None:
     busy = fake_services(readiness=lambda: Readiness(False, "replaying the spool"))
     (note,) = await get(busy, "notifications")
     assert (note["text"], note["active"]) == ("replaying the spool", True)
+
+
+async def test_giant_requests_are_refused() -> None:
+    """Too many selectors or parameters are a 400 that says so, by form too."""
+    async with client() as http:
+        selectors = await http.post("/api/v1/series", data={"match[]": ["up"] * 1_001})
+        fields = await http.post("/api/v1/labels", content=b"a=b&" * 10_001)
+        long = await http.post("/api/v1/labels", content=b"a" * (1 << 20) + b"b")
+    assert [a.status_code for a in (selectors, fields, long)] == [400, 400, 413]
+    assert "1,000" in selectors.json()["error"]
+    assert fields.json() == {
+        "status": "error",
+        "errorType": "bad_data",
+        "error": "more than 10,000 parameters; ask in parts",
+    }
+
+
+@pytest.mark.parametrize("text", ["1_000", "1e400", "nan", "0x10", "٣x", "--1", "1 h"])
+async def test_odd_numbers_are_no_times(text: str) -> None:
+    """What only Python or nobody reads as a number is refused, as a time and as a duration."""
+    services = fake_services()
+    assert '"time"' in await error(services, "query", query="up", time=text)
+    assert '"timeout"' in await error(services, "query", query="up", timeout=text)

@@ -28,11 +28,12 @@ class AdminApi:
         administration = self._enabled()
         if not call.params.get("match[]"):
             raise BadParameterError("no match[] parameter provided")
-        matchers, (start, end) = selectors(call.params), window(call.params)
+        start, end = window(call.params)
         if end < start:
             raise BadParameterError(
                 'invalid parameter "end": end timestamp must not be before start time'
             )
+        matchers = await self._services.queries.aside(lambda: selectors(call.params))
         await administration.delete_series(matchers, start, end)
         return Response(204, b"")
 

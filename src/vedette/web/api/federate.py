@@ -15,11 +15,10 @@ import numpy as np
 from vedette.model.arrays import F64, I32, I64
 from vedette.model.blocks import AnyBlock, Block, Selection
 from vedette.model.labels import Labels, quote
-from vedette.model.matchers import Matcher
 from vedette.model.samples import is_absent, is_histogram, is_stale
 from vedette.query.errors import QueryError
 from vedette.storage.interface import Check, SelectLimits
-from vedette.web.api.params import BadParameterError, selectors
+from vedette.web.api.params import BadParameterError, Params, selectors
 from vedette.web.compression import WORTH_COMPRESSING, accepts_gzip, compressed
 from vedette.web.connection import while_connected
 from vedette.web.http import (
@@ -55,15 +54,13 @@ class Federation:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         params = await parameters(scope, receive)
+        quoted = takes_quoted(headers_of(scope).get("accept", ""))
         try:
-            matchers = selectors(params)
+            body = await while_connected(receive, self._body(params, quoted=quoted))
         except BadParameterError as error:
             self._services.stats.rejected["bad_parameter"] += 1
             await respond(send, Response(400, f"{error}\n".encode(), TEXT))
             return
-        quoted = takes_quoted(headers_of(scope).get("accept", ""))
-        try:
-            body = await while_connected(receive, self._body(matchers, quoted=quoted))
         except QueryError as error:
             await respond(send, Response(503, f"{error}\n".encode(), TEXT))
             return
@@ -72,14 +69,15 @@ class Federation:
             answer = await self._services.queries.aside(lambda: compressed(answer))
         await respond(send, answer)
 
-    async def _body(self, matchers: list[tuple[Matcher, ...]], *, quoted: bool) -> bytes:
+    async def _body(self, params: Params, *, quoted: bool) -> bytes:
         now = self._services.clock.now_ms()
         first = now - self._services.lookback_ms + 1
         select = self._services.samples.select
 
         def find(check: Check) -> bytes:
             limits = SelectLimits(MAX_SAMPLES, check=check)
-            found = (one for wanted in matchers for one in select(wanted, first, now, limits))
+            wanted = selectors(params)
+            found = (one for matchers in wanted for one in select(matchers, first, now, limits))
             return federated(found, quoted=quoted)
 
         return await self._services.queries.lookup(find)

@@ -37,27 +37,33 @@ class LookupApi:
         """Return the label sets that ``match[]`` selects."""
         if not call.params.get("match[]"):
             raise BadParameterError("no match[] parameter provided")
-        matchers, (start, end) = selectors(call.params), window(call.params)
+        params, (start, end) = call.params, window(call.params)
         most = limit(call.params)
         # One more than asked for tells whether something is left out.
         more = most and most + 1
         look = self._services.samples.series
-        found = await self._looked_up(call, lambda check: look(matchers, start, end, more, check))
+        found = await self._looked_up(
+            call, lambda check: look(selectors(params), start, end, more, check)
+        )
         return await self._cut(found, most, Labels.as_dict)
 
     async def labels(self, call: Call) -> Response:
         """Return label names."""
-        matchers, (start, end) = selectors(call.params), window(call.params)
+        params, (start, end) = call.params, window(call.params)
         look = self._services.samples.label_names
-        found = await self._looked_up(call, lambda check: look(matchers, start, end, check))
+        found = await self._looked_up(
+            call, lambda check: look(selectors(params), start, end, check)
+        )
         return await self._cut(found, limit(call.params), str)
 
     async def label_values(self, call: Call) -> Response:
         """Return the values of the label that the path names."""
         name = unescape_label(call.path.removeprefix("/api/v1/label/").removesuffix("/values"))
-        matchers, (start, end) = selectors(call.params), window(call.params)
+        params, (start, end) = call.params, window(call.params)
         look = self._services.samples.label_values
-        found = await self._looked_up(call, lambda check: look(name, matchers, start, end, check))
+        found = await self._looked_up(
+            call, lambda check: look(name, selectors(params), start, end, check)
+        )
         return await self._cut(found, limit(call.params), str)
 
     async def _looked_up(self, call: Call, look: Callable[[Check], T]) -> T:

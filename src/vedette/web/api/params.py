@@ -16,6 +16,7 @@ from vedette.model.matchers import Matcher
 from vedette.query.promql.ast import Expr, VectorSelector
 from vedette.query.promql.parser import PromQLSyntaxError, parse
 
+MOST_SELECTORS = 1_000
 MIN_MS, MAX_MS = -(1 << 53), 1 << 53
 
 Params = Mapping[str, Sequence[str]]
@@ -71,13 +72,22 @@ def moment(params: Params, name: str, default: int | None = None) -> int:
                 f'invalid parameter "{name}": cannot parse "" to a valid timestamp; it is missing'
             )
         return default
-    try:
-        value = float(given)
-    except ValueError:
+    value = _number(given)
+    if value is None:
         return _rfc3339(name, given)
     if not math.isfinite(value) or abs(value) > MAX_MS / 1000:
         raise BadParameterError(f'invalid parameter "{name}": {given!r} is out of range')
     return round(value * 1000)
+
+
+def _number(given: str) -> float | None:
+    # Python reads 1_000 as a number, which nobody else does.
+    if "_" in given:
+        return None
+    try:
+        return float(given)
+    except ValueError:
+        return None
 
 
 def _rfc3339(name: str, given: str) -> int:
@@ -110,9 +120,8 @@ def span(params: Params, name: str, *, needed: bool = False) -> int:
                 f'invalid parameter "{name}": cannot parse "" to a valid duration; it is missing'
             )
         return 0
-    try:
-        value = float(given)
-    except ValueError:
+    value = _number(given)
+    if value is None:
         try:
             return parse_duration(given)
         except ValueError as error:
@@ -148,7 +157,12 @@ def flag(params: Params, name: str) -> bool:
 
 
 def selectors(params: Params, name: str = "match[]") -> list[tuple[Matcher, ...]]:
-    """Return the matchers of each ``match[]`` parameter."""
+    """Return the matchers of each ``match[]`` parameter; takes time, so call it on a thread."""
+    if len(params.get(name, ())) > MOST_SELECTORS:
+        raise BadParameterError(
+            f'invalid parameter "{name}": more than {MOST_SELECTORS:,} of them; ask in parts, or '
+            "use a regular expression"
+        )
     return [selector(given, name) for given in params.get(name, ())]
 
 

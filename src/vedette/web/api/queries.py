@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from vedette.model.results import QueryResult
 from vedette.query.errors import QueryError
-from vedette.query.promql.ast import VectorSelector
+from vedette.query.promql.ast import Expr, VectorSelector
 from vedette.query.promql.features import walk
 from vedette.query.promql.printer import format_expr
 from vedette.query.usage import Usage
@@ -89,28 +89,34 @@ class QueryApi:
         start, end = moment(call.params, "start", MIN_MS), moment(call.params, "end", MAX_MS)
         if end < start:
             raise BadParameterError("end timestamp must not be before start timestamp")
-        nodes = walk(parsed(call.params))
-        wanted = [node.matchers for node in nodes if isinstance(node, VectorSelector)]
-        if not wanted:
-            return Response(200, render.success([]))
-        find = self._services.exemplars.exemplars
-        found = await self._services.queries.blocking(lambda: find(wanted, start, end))
-        rows = [
-            {
-                "seriesLabels": labels.as_dict(),
-                "exemplars": [render.exemplar(exemplar) for exemplar in exemplars],
-            }
-            for labels, exemplars in found
-        ]
-        return Response(200, render.success(rows))
+        params, find = call.params, self._services.exemplars.exemplars
+
+        def look() -> bytes:
+            nodes = walk(parsed(params))
+            wanted = [node.matchers for node in nodes if isinstance(node, VectorSelector)]
+            rows = [
+                {
+                    "seriesLabels": labels.as_dict(),
+                    "exemplars": [render.exemplar(exemplar) for exemplar in exemplars],
+                }
+                for labels, exemplars in (find(wanted, start, end) if wanted else ())
+            ]
+            return render.success(rows)
+
+        return Response(200, await self._services.queries.blocking(look))
 
     async def format(self, call: Call) -> Response:
         """Return the canonical text of ``query``."""
-        return Response(200, render.success(format_expr(parsed(call.params))))
+        return await self._made_of(call, format_expr)
 
     async def parse(self, call: Call) -> Response:
         """Return the syntax tree of ``query``."""
-        return Response(200, render.success(syntax_tree(parsed(call.params))))
+        return await self._made_of(call, syntax_tree)
+
+    async def _made_of(self, call: Call, make: Callable[[Expr], object]) -> Response:
+        # A long text takes its time, and holds up nobody on a thread.
+        made = await self._services.queries.aside(lambda: render.success(make(parsed(call.params))))
+        return Response(200, made)
 
     async def _rendered(
         self,
