@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from vedette.app.cardinality import cardinality
 from vedette.app.shown import shown
@@ -28,6 +29,25 @@ _CLAUSES = (
 )
 
 
+class Reloads(Protocol):
+    """What became of reading the configuration again."""
+
+    @property
+    def successful(self) -> bool:
+        """Whether the latest reload succeeded; true before the first."""
+        ...
+
+    @property
+    def read_at(self) -> int:
+        """When (ms) the running configuration was read."""
+        ...
+
+    @property
+    def settings(self) -> Settings | None:
+        """What the latest successful reload read, ``None`` before the first."""
+        ...
+
+
 class Facts:
     """Implements ``ServerFacts`` from settings and the index of series."""
 
@@ -38,6 +58,7 @@ class Facts:
         index: MemorySeriesIndex,
         span: Callable[[], tuple[int, int]],
         clock: Clock,
+        reloader: Reloads,
     ) -> None:
         """``span`` gives the oldest and newest time in ms that the head holds."""
         self._settings = settings
@@ -45,11 +66,12 @@ class Facts:
         self._index = index
         self._span = span
         self._clock = clock
+        self._reloader = reloader
         self._started = clock.now_ms()
 
     def config(self) -> str:
         """Return the settings in force as YAML, secrets left out."""
-        return shown(self._settings)
+        return shown(self._reloader.settings or self._settings)
 
     def flags(self) -> Mapping[str, str]:
         """Return settings under the names of Prometheus' command line."""
@@ -72,13 +94,12 @@ class Facts:
 
     def runtime(self) -> Mapping[str, object]:
         """Return what the process is like."""
-        started = iso(self._started)
         return {
-            "startTime": started,
+            "startTime": iso(self._started),
             "CWD": str(Path.cwd()),
             "hostname": socket.gethostname(),
-            "reloadConfigSuccess": True,
-            "lastConfigTime": started,
+            "reloadConfigSuccess": self._reloader.successful,
+            "lastConfigTime": iso(self._reloader.read_at),
             "corruptionCount": 0,
             # The names are Go's; the figures are what comes nearest to them here.
             "goroutineCount": threading.active_count(),

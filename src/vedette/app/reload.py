@@ -50,6 +50,7 @@ class Reloader:
         self._counts = {"success": 0, "failure": 0}
         self._good = True
         self._good_ms = clock.now_ms()
+        self._settings: Settings | None = None
 
     async def __call__(self) -> str:
         """Reload; return why that failed, or "" ."""
@@ -63,6 +64,21 @@ class Reloader:
             self._good_ms = self._clock.now_ms()
             log.info("the configuration was reloaded")
         return problem
+
+    @property
+    def successful(self) -> bool:
+        """Whether the latest reload succeeded; true before the first."""
+        return self._good
+
+    @property
+    def read_at(self) -> int:
+        """When (ms) the running configuration was read."""
+        return self._good_ms
+
+    @property
+    def settings(self) -> Settings | None:
+        """What the latest successful reload read, ``None`` before the first."""
+        return self._settings
 
     async def _reload(self) -> str:
         if self._read is None:
@@ -81,6 +97,7 @@ class Reloader:
         try:
             await self._scrape.apply(settings.scrape)
             await self._rules.reload(files.groups)
+            self._settings = settings
         except (ValueError, StorageError) as error:
             return str(error)
         return ""

@@ -213,7 +213,12 @@ class Server:
     def _facts(self) -> Facts:
         storage = self._storage
         return Facts(
-            self._settings, self._engine_options(), storage.index, storage.head_span, self._clock
+            self._settings,
+            self._engine_options(),
+            storage.index,
+            storage.head_span,
+            self._clock,
+            self._reloader,
         )
 
     def _pipeline(self) -> Pipeline:

@@ -56,10 +56,38 @@ def test_the_configuration_is_yaml_without_secrets() -> None:
     assert yaml.safe_load(text)["query"]["timeout_seconds"] == 120
 
 
+class Reloaded:
+    """A reload that failed after one that gave ``settings``."""
+
+    successful = False
+    read_at = 1_000
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings
+
+
+def test_reloads_show() -> None:
+    """After a reload its settings are shown, and whether the latest one succeeded."""
+    told = Facts(
+        Settings(),
+        EngineOptions(),
+        MemorySeriesIndex(),
+        lambda: (0, 0),
+        FakeClock(),
+        Reloaded(Settings(query=QuerySettings(concurrency=7))),
+    )
+    assert yaml.safe_load(told.config())["query"]["concurrency"] == 7
+    runtime = told.runtime()
+    assert runtime["reloadConfigSuccess"] is False
+    assert runtime["lastConfigTime"] == "1970-01-01T00:00:01.000Z"
+
+
 def facts(settings: Settings, options: EngineOptions | None = None) -> Facts:
     """Return the facts of a server that holds nothing."""
     index = MemorySeriesIndex()
-    return Facts(settings, options or EngineOptions(), index, lambda: (0, 0), FakeClock())
+    return Facts(
+        settings, options or EngineOptions(), index, lambda: (0, 0), FakeClock(), Reloaded()
+    )
 
 
 def test_features_follow_the_settings() -> None:
