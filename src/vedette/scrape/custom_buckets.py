@@ -23,7 +23,7 @@ class Converted:
         groups: int32[H], ascending; the groups that became histograms.
         histograms: H of them, with ``index`` int32[H].
         refused: groups that are no histogram: counts that go down, a count that is not that of
-            the last bucket, a bound that is no number or stands twice.
+            the last bucket, a bound that is no number.
     """
 
     groups: I32
@@ -44,14 +44,16 @@ def convert(groups: I32, roles: NDArray[np.int8], bounds: F64, values: F64) -> C
     bucket = roles == Role.BUCKET
     order = np.lexsort((bounds[bucket], place[bucket]))
     at, le, cumulative = place[bucket][order], bounds[bucket][order], values[bucket][order]
+    # One bound may be written in two ways, such as 1 and 1.0: the first one counts.
+    once = np.ones(len(at), np.bool_)
+    once[1:] = (at[1:] != at[:-1]) | (le[1:] != le[:-1])
+    at, le, cumulative = at[once], le[once], cumulative[once]
     first = np.ones(len(at), np.bool_)
     first[1:] = at[1:] != at[:-1]
     before = np.concatenate([[0.0], cumulative[:-1]]) if len(at) else cumulative
     bucket_counts = cumulative - np.where(first, 0.0, before)
     bad = np.zeros(n, np.bool_)
-    repeated = ~first
-    repeated[1:] &= le[1:] == le[:-1]
-    bad[at[~(bucket_counts >= 0) | np.isnan(le) | repeated]] = True
+    bad[at[~(bucket_counts >= 0) | np.isnan(le)]] = True
     last = np.concatenate([first[1:], [True]]) if len(at) else first
     total, _ = _single(at, cumulative, last, n, 0.0)
     closed, _ = _single(at, le, last, n, np.nan)

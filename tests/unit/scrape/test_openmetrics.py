@@ -191,7 +191,6 @@ def test_classic_histograms_become_native(classic: bool) -> None:
         'h_bucket{le="1"} 3\nh_bucket{le="+Inf"} 2\n',
         'h_bucket{le="+Inf"} 2\nh_count 3\n',
         'h_bucket{le="x"} 1\nh_bucket{le="+Inf"} 2\n',
-        'h_bucket{le="1"} 1\nh_bucket{le="1.0"} 1\nh_bucket{le="+Inf"} 2\n',
         'h_bucket{le="1"} NaN\n',
     ],
 )
@@ -210,6 +209,15 @@ def test_without_infinite_bucket_the_count_closes_the_histogram() -> None:
     body = '# TYPE h histogram\nh_bucket{le="2"} 3\nh_count 5\n'
     found = parser(index, Format.TEXT, convert_classic=True).parse(body.encode())
     wanted = HistogramValue(-53, 5.0, 0.0, positive=((0, 3.0), (1, 2.0)), custom_bounds=(2.0,))
+    assert histograms(found, index) == {"h": wanted}
+
+
+def test_a_bound_that_is_written_in_two_ways_counts_once() -> None:
+    """As in Prometheus, the first of them does."""
+    index = Index()
+    body = '# TYPE h histogram\nh_bucket{le="1"} 1\nh_bucket{le="1.0"} 1\nh_bucket{le="+Inf"} 6\n'
+    found = parser(index, Format.TEXT, convert_classic=True).parse(body.encode())
+    wanted = HistogramValue(-53, 6.0, 0.0, positive=((0, 1.0), (1, 5.0)), custom_bounds=(1.0,))
     assert histograms(found, index) == {"h": wanted}
 
 
