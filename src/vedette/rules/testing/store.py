@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from vedette.query.promql.notation import Point
 from vedette.storage.interface import NO_LIMITS, SelectLimits
 from vedette.storage.matching import predicate
 
+_RESET, _NOT_RESET = 1, 2
+"""Hints as in Prometheus' protobuf."""
+
 
 @dataclass(slots=True)
 class _Series:
@@ -26,9 +29,35 @@ class _Series:
     def append(self, ts: int, value: float | HistogramValue) -> bool:
         if self.ts and ts <= self.ts[-1]:
             return False
+        if isinstance(value, HistogramValue) and self.values:
+            value = _hinted(value, self.values[-1])
         self.ts.append(ts)
         self.values.append(value)
         return True
+
+
+def _hinted(value: HistogramValue, before: float | HistogramValue) -> HistogramValue:
+    """Return ``value`` with the hint that Prometheus' store gives it behind ``before``."""
+    if value.reset_hint or not isinstance(before, HistogramValue):
+        return value
+    return replace(value, reset_hint=_RESET if _is_reset(value, before) else _NOT_RESET)
+
+
+def _is_reset(value: HistogramValue, before: HistogramValue) -> bool:
+    """Whether a counter of ``value`` is lower than in ``before``, or they cannot be compared."""
+    if (
+        value.schema != before.schema
+        or value.custom_bounds != before.custom_bounds
+        or value.zero_threshold != before.zero_threshold
+        or value.count < before.count
+        or value.zero_count < before.zero_count
+    ):
+        return True
+    return any(
+        dict(new).get(number, 0.0) < count
+        for new, old in ((value.positive, before.positive), (value.negative, before.negative))
+        for number, count in old
+    )
 
 
 class TestSamples:

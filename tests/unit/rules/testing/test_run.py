@@ -173,6 +173,30 @@ def test_the_start_of_a_test(tmp_path: Path) -> None:
     assert not outcome(tmp_path, text.replace("2024-01-01T00:00:00Z", "0")).passed
 
 
+def test_native_histograms(tmp_path: Path) -> None:
+    """Histograms are read, recorded, and compared with the reset hints of the store."""
+    text = (
+        "rule_files: [rules.yml]\ntests:\n- input_series:\n"
+        "  - {series: h, values: '{{count:2 sum:3 buckets:[2]}}+{{count:1 sum:1 buckets:[1]}}x1 "
+        "{{count:1 sum:1 buckets:[1]}}'}\n"
+        "  promql_expr_test:\n"
+        "  - {expr: h, eval_time: 1m, exp_samples: [{labels: h, "
+        "histogram: '{{count:3 sum:4 counter_reset_hint:not_reset buckets:[3]}}'}]}\n"
+        "  - {expr: h, eval_time: 2m, exp_samples: [{labels: h, "
+        "histogram: '{{count:1 sum:1 counter_reset_hint:reset buckets:[1]}}'}]}\n"
+        "  - {expr: histogram_count(r), eval_time: 2m, exp_samples: [{value: 2}]}\n"
+    )
+    rules = "groups: [{name: g, rules: [{record: r, expr: h * 2}, {alert: A, expr: h, "
+    rules += "annotations: {a: '{{ $value }} {{ $value.Count }}'}}]}]"
+    assert outcome(tmp_path, text, rules).passed
+    failed = outcome(tmp_path, text.replace("buckets:[3]", "buckets:[2 1]"), rules)
+    assert [line.strip() for _, line in lines(failed)][1:-1] == [
+        "line 6: query h at 1m",
+        "expected - h {{count:3 sum:4 counter_reset_hint:not_reset buckets:[2 1]}}",
+        "got      + h {{count:3 sum:4 counter_reset_hint:not_reset buckets:[3]}}",
+    ]
+
+
 def test_neighbouring_numbers(tmp_path: Path) -> None:
     """``fuzzy_compare`` takes a neighbouring float for the same, and no other."""
     text = (
@@ -198,6 +222,7 @@ def test_any_file_is_read_or_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "pattern", "passes"),
     [
+        ("unittest.yml", "", True),
         ("at-modifier-test.yml", "", True),
         ("bad-promql.yml", "", False),
         ("bad-rules-syntax-test.yml", "", False),
