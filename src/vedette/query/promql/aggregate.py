@@ -8,7 +8,7 @@ Semantics: the documentation of Prometheus, "Aggregation operators".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from vedette.query.promql.labeling import (
 )
 from vedette.query.promql.native.groups import GroupedHistograms, ignored
 from vedette.query.promql.native.notes import Notes
+from vedette.query.promql.native.text import histogram_texts
 from vedette.query.promql.rangefuncs import nan_first_sorted, neumaier, sorted_quantile
 from vedette.query.promql.remarks import Remarks, number
 from vedette.query.promql.values import CELL_BYTES, Part, Stream, Vector, as_slice
@@ -466,6 +467,7 @@ def _encoded(labels: Labels) -> bytes:
 
 def _count_values(node: Aggregation, vector: Vector, label: str, budget: Budget) -> Vector:
     groups, labels = grouping(vector.labels.drop(label), node)
+    vector, natives = _with_texts(vector)
     size, steps = vector.values.shape
     unlabelled = node.without and label in node.grouping
     bits = np.zeros(1, np.uint64)
@@ -492,10 +494,31 @@ def _count_values(node: Aggregation, vector: Vector, label: str, budget: Budget)
         total[np.searchsorted(keys, some), piece] = counts
     labels = labels.take(keys // radix)
     if not unlabelled:
-        texts = [number(value) for value in budget.paced(bits.view(np.float64).tolist())]
+        floats = bits[bits < _NATIVE_BITS]
+        texts = [number(value) for value in budget.paced(floats.view(np.float64).tolist())]
+        texts += [natives[k] for k in (bits[len(floats) :] - _NATIVE_BITS).tolist()]
         codes, dictionary = encode(texts)
         labels = with_column(labels, label, codes[keys % radix], dictionary)
     return Vector(labels, total, total > 0)
+
+
+_NATIVE_BITS = np.uint64(0xFFFF_0000_0000_0000)
+"""NaNs that no float above is: the number of a text of a histogram stands in their low bits."""
+
+
+def _with_texts(vector: Vector) -> tuple[Vector, list[str]]:
+    """Return ``vector`` whose histograms have the number of their text for ``index``."""
+    natives = vector.histograms
+    if natives is None:
+        return vector, []
+    there = natives.index >= 0
+    used, place = np.unique(natives.index[there], return_inverse=True)
+    rendered = histogram_texts(natives.take(used, used))
+    texts = {text: k for k, text in enumerate(dict.fromkeys(rendered))}
+    code = np.array([texts[text] for text in rendered], np.int32)
+    index = natives.index.copy()
+    index[there] = code[place.ravel()]
+    return replace(vector, histograms=natives.at(index)), list(texts)
 
 
 def _bits(vector: Vector, piece: slice) -> tuple[tuple[I64, I64], NDArray[np.uint64]]:
@@ -507,4 +530,8 @@ def _bits(vector: Vector, piece: slice) -> tuple[tuple[I64, I64], NDArray[np.uin
     series, step = np.nonzero(present)
     cells = values[series, step]
     cells[np.isnan(cells)] = np.nan
-    return (series, step), np.ascontiguousarray(cells).view(np.uint64)
+    bits = np.ascontiguousarray(cells).view(np.uint64)
+    if vector.histograms is not None:
+        native = vector.histograms.index[:, piece][series, step]
+        bits = np.where(native >= 0, _NATIVE_BITS + native.astype(np.uint64), bits)
+    return (series, step), bits
