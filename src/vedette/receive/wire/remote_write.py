@@ -122,10 +122,10 @@ def _read_series(reader: Reader, begin: int, end: int, gathering: Gathering) -> 
             gathering.stray()
             continue
         any_field = True
-        if number == 1 and len(labels) <= gathering.limits.labels:
-            labels.append(reader.data[start:stop])
-        elif number == 1:
-            gathering.stray()
+        if number == 1:
+            # Of more than a series may have, just enough to be too many.
+            if len(labels) <= gathering.limits.labels:
+                labels.append(reader.data[start:stop])
         elif number == 2:
             gathering.sample(*_sample(reader, content, stop, gathering))
         elif number == 3:

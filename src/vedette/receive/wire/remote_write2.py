@@ -231,7 +231,6 @@ class _Decoding:
         if kind == VARINT and room > 0:
             return [varint(self._reader.data, begin, end)[0]]
         if kind != BYTES or room <= 0:
-            self._gathering.stray()
             return []
         if end - begin > _LONGEST_REFERENCE * room:
             return [0] * room

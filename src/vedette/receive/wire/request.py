@@ -49,7 +49,7 @@ class WriteLimits:
     histograms: int = 20_000
     exemplars: int = 20_000
     strays: int = 100_000
-    fields: int = 2_000_000
+    fields: int = 1_000_000
     symbols: int = 250_000
     buckets: int = 10_000
     labels: int = 64
@@ -159,6 +159,7 @@ class Gathering:
         self._histograms: dict[int, HistogramValue] = {}
         self._exemplars: list[tuple[int, float, Labels]] = []
         self._begun = 0, 0
+        self._tried = {"histograms": 0, "exemplars": 0}
 
     def sample(self, ts: int, value: float, start: int = 0) -> None:
         """Take a sample of the series that is being read; raises ``TooLargeError``."""
@@ -172,8 +173,9 @@ class Gathering:
         """Take a histogram of the series that is being read; a bad one is counted.
 
         Raises:
-            WireError: the bytes are malformed.
+            WireError: the bytes are malformed, or there are too many.
         """
+        self._try("histograms", self.limits.histograms)
         try:
             sent = read_histogram(reader, begin, end, self.limits.buckets)
         except HistogramError as error:
@@ -181,19 +183,22 @@ class Gathering:
             return
         if sent.value is not None:
             self._histograms[len(self._ts)] = sent.value
-            if len(self._histograms) > self.limits.histograms:
-                raise too_many("histograms", self.limits.histograms)
         self.sample(sent.ts, STALE if sent.value is None else HISTOGRAM, sent.start)
 
     def exemplar(self, ts: int, value: float, labels: Labels | None) -> None:
         """Take an exemplar of the series that is being read; ``None`` for unreadable labels."""
+        self._try("exemplars", self.limits.exemplars)
         good = labels is not None and 0 < ts <= LATEST_TS
         if labels is None or not good or sum(map(_characters, labels)) > _EXEMPLAR_CHARACTERS:
             self.bad_exemplars += 1
             return
         self._exemplars.append((ts, value, labels))
-        if len(self._exemplars) > self.limits.exemplars:
-            raise too_many("exemplars", self.limits.exemplars)
+
+    def _try(self, what: str, limit: int) -> None:
+        """Count good and bad alike: both cost time."""
+        self._tried[what] += 1
+        if self._tried[what] > limit:
+            raise too_many(what, limit)
 
     def end_series(self, key: bytes, offset: int, default_start: int = 0) -> None:
         """Note that the samples and exemplars since the last call belong to a series.

@@ -321,3 +321,30 @@ def test_a_body_of_unknown_fields_is_refused_early() -> None:
     assert len(decode(few, SenderCache(), index, limits).refs) == 0
     with pytest.raises(TooLargeError, match="unknown fields"):
         decode(few + b"\x50\x01", SenderCache(), index, limits)
+
+
+HOSTILE = {
+    "labels": part(0x0A, label("__name__", "m") + b"\x0a\x00" * 2_000_000),
+    "samples": part(0x0A, b"\x12\x00" * 2_000_000),
+    "exemplars": part(0x0A, b"\x1a\x00" * 2_000_000),
+    "histograms": part(0x0A, b"\x22\x02\x20\x40" * 1_000_000),
+    "spans": part(0x0A, part(0x22, b"\x5a\x00" * 2_000_000)),
+    "deltas": part(0x0A, part(0x22, part(0x62, b"\x01" * 4_000_000))),
+    "series": b"\x0a\x00" * 2_000_000,
+    "unknown": b"\x50\x01" * 2_000_000,
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_endless_small_fields_are_given_up_early(kind: str) -> None:
+    """Of whatever there are millions, the request is refused after a bounded number of them."""
+    with pytest.raises(TooLargeError, match="holds more than"):
+        decode(HOSTILE[kind], SenderCache(), Index(), WriteLimits(fields=50_000))
+
+
+def test_a_series_of_too_many_labels_costs_only_itself() -> None:
+    """A hundred thousand labels are counted as one refused sample."""
+    many = b"".join(label(f"l{k}", "x") for k in range(100_000))
+    body = part(0x0A, label("__name__", "m") + many + sample(1.0, NOW))
+    got = run(body + series([("__name__", "ok")], [(1.0, NOW)]))
+    assert (got.rejected, len(got.refs)) == ({"label_limit": 1}, 1)
