@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from dataclasses import replace
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.storage.chdb.chunks import labels, points
+from tests.unit.storage.chdb.chunks import labels
+from tests.unit.storage.rich import Drawn, Exact, exact, rich_points, sample_batch
 from vedette.kit.clock import FakeClock
-from vedette.model.arrays import F64, I64
 from vedette.model.events import Event
+from vedette.model.histograms import HistogramValue
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, MatchOp
-from vedette.model.samples import SampleBatch
+from vedette.model.samples import Exemplar, SampleBatch
+from vedette.storage.exemplars import StoredExemplars
 from vedette.storage.head.head import Head, HeadSettings
 from vedette.storage.ingest import IngestPipeline, IngestSettings
 from vedette.storage.interface import StorageError
@@ -26,6 +28,7 @@ from vedette.storage.series_index import MemorySeriesIndex
 from vedette.storage.spool.files import CrashFiles
 from vedette.storage.spool.spool import SpoolSettings
 
+Shown = tuple[Labels, int, float, Labels]
 SERIES = [labels("m", k=str(k)) for k in range(5)]
 EVERYTHING = [Matcher("__name__", MatchOp.REGEX, ".*")]
 FAR = 2**60
@@ -39,9 +42,11 @@ class System:
         self.files = CrashFiles()
         self.columns = MemoryColumns()
         self.clock = FakeClock()
-        self.acknowledged: dict[tuple[Labels, int], float] = {}
-        self.sent: dict[tuple[Labels, int], float] = {}
-        self.unheard: list[tuple[list[int], I64, F64, str]] = []
+        self.acknowledged: dict[tuple[Labels, int], Exact] = {}
+        self.sent: dict[tuple[Labels, int], Exact] = {}
+        self.shown: set[Shown] = set()
+        self.shown_acknowledged: set[Shown] = set()
+        self.unheard: list[tuple[list[int], int, Drawn, str]] = []
         self.event_ids: Counter[str] = Counter()
         self.sent_events = 0
         self.step = 0
@@ -49,7 +54,7 @@ class System:
 
     async def boot(self) -> None:
         index = MemorySeriesIndex()
-        head = Head(index, HeadSettings(budget=4096))
+        head = Head(index, HeadSettings(budget=12_288))
         spool = SpoolSettings(segment_bytes=600)
         self.index, self.head = index, head
         self.pipeline = IngestPipeline(
@@ -86,12 +91,20 @@ class System:
         self.step += 1
         ts = self.clock.now_ms() + self.step
         members = self.dice.sample(range(len(SERIES)), self.dice.randint(1, 5))
-        rows = {(SERIES[k], ts): float(self.step) for k in members}
+        count = float(self.step)
+        value = self.dice.choice(
+            [count, HistogramValue(3, count, -count, positive=((self.step % 7, count),))]
+        )
+        sample = value, self.dice.choice([0, ts - 5])
+        rows = {(SERIES[k], ts): exact(*sample) for k in members}
         self.sent |= rows
-        refs = self.index.refs([SERIES[k] for k in members])
         target = self.dice.choice(["", "t"])
-        values = np.full(len(members), float(self.step))
-        batch = SampleBatch("a", refs, np.full(len(members), ts), values, target)
+        batch = self._batch(members, ts, sample, target)
+        example = Exemplar(int(batch.refs[0]), ts, count, Labels.of({"trace": str(self.step)}))
+        shown = SERIES[members[0]], ts, count, example.labels
+        if self.dice.random() < 0.5:
+            batch = replace(batch, exemplars=(example,))
+            self.shown.add(shown)
         for _ in range(2):  # a sender comes again when it got no answer
             try:
                 sequence = await self.pipeline.append_samples(batch)
@@ -99,16 +112,41 @@ class System:
                 continue
             assert sequence > 0
             self.acknowledged |= rows
+            if batch.exemplars:
+                self.shown_acknowledged.add(shown)
             if self.dice.random() < 0.3:
-                self.unheard.append((members, batch.ts, values, target))
+                self.unheard.append((members, ts, sample, target))
             return
+
+    def _batch(self, members: list[int], ts: int, sample: Drawn, target: str) -> SampleBatch:
+        refs = self.index.refs([SERIES[k] for k in members]).tolist()
+        return sample_batch(refs, [ts] * len(refs), [sample] * len(refs), target)
+
+    async def delete(self, number: int) -> None:
+        """Delete some series in some range; what failed may have happened or not."""
+        self.unheard = []
+        now = self.clock.now_ms()
+        start, end = now + number, now + number + 6
+        chosen = self.dice.sample(SERIES, 2)
+        by = Matcher("k", MatchOp.REGEX, "|".join(one.get("k") for one in chosen))
+        gone = {key for key in self.sent if key[0] in chosen and start <= key[1] <= end}
+        shown = {e for e in self.shown if e[0] in chosen and start <= e[1] <= end}
+        for key in gone & self.acknowledged.keys():
+            del self.acknowledged[key]
+        self.shown_acknowledged -= shown
+        try:
+            await self.pipeline.delete_series([[by]], start, end)
+        except StorageError:
+            return
+        for key in gone:
+            del self.sent[key]
+        self.shown -= shown
 
     async def resend(self) -> None:
         """Send again what was acknowledged, as a sender that did not hear it does."""
-        for members, ts, values, target in self.unheard:
-            refs = self.index.refs([SERIES[k] for k in members])
+        for unheard in self.unheard:
             try:
-                await self.pipeline.append_samples(SampleBatch("a", refs, ts, values, target))
+                await self.pipeline.append_samples(self._batch(*unheard))
             except StorageError:
                 return
         self.unheard = []
@@ -148,14 +186,17 @@ class System:
     def check(self) -> None:
         """What was acknowledged is seen, once, with its value, and nothing that was not sent."""
         samples = StoredSamples(self.pipeline, self.head, self.columns)
-        seen = points(samples.select(EVERYTHING, 0, FAR))
-        flat = {
-            (series, ts): np.uint64(v).view(np.float64)
-            for series, found in seen.items()
-            for ts, v in found.items()
-        }
+        seen = rich_points(samples.select(EVERYTHING, 0, FAR))
+        flat = {(series, ts): v for series, found in seen.items() for ts, v in found.items()}
         assert self.acknowledged.items() <= flat.items()
         assert flat.items() <= self.sent.items()
+        stored = StoredExemplars(self.pipeline.exemplars, self.index, self.columns)
+        examples = {
+            (series, each.ts, each.value, each.labels)
+            for series, row in stored.exemplars([EVERYTHING], 0, FAR)
+            for each in row
+        }
+        assert self.shown_acknowledged <= examples <= self.shown
         events = StoredEvents(self.pipeline.events, self.columns)
         every = {"app": "", "type": "", "since": 0, "until": FAR}
         found_events, _ = events.find(**every, limit=1000, cursor="")
@@ -172,6 +213,7 @@ class System:
 _step = st.one_of(
     st.tuples(st.just("append"), st.integers(1, 4)),
     st.tuples(st.sampled_from(["event", "flush", "flush", "crash", "wait", "resend"]), st.just(0)),
+    st.tuples(st.just("delete"), st.integers(0, 20)),
     st.tuples(st.sampled_from(["fuse", "engine"]), st.integers(1, 12)),
     st.tuples(st.sampled_from(["full", "sick", "down"]), st.integers(0, 1)),
 )
@@ -181,6 +223,8 @@ async def _act(system: System, action: str, number: int) -> None:
     match action:
         case "append":
             await system.append(number)
+        case "delete":
+            await system.delete(number)
         case "event":
             await system.append_event()
         case "flush":
@@ -216,5 +260,8 @@ async def _live(seed: int, steps: list[tuple[str, int]]) -> None:
 def test_nothing_acknowledged_is_lost_and_nothing_is_doubled(
     seed: int, steps: list[tuple[str, int]]
 ) -> None:
-    """Through crashes at any file operation, full disks and an engine that dies after an insert."""
+    """Through crashes at any file operation, full disks and an engine that dies after an insert.
+
+    That holds for floats, histograms, exemplars and events; what was deleted never comes back.
+    """
     asyncio.run(_live(seed, steps))
