@@ -151,6 +151,17 @@ class ScrapeLoop:
         """Metadata by metric family, as of the latest scrape."""
         return self._scrape.metadata
 
+    def succeed(self, former: ScrapeLoop) -> None:
+        """Go on with the series of ``former``, which has stopped and has the same labels."""
+        self._last_ts = former._last_ts
+        self._scrape.succeed(former._scrape)
+
+    def describe(self, target: Target, refusal: str) -> None:
+        """Take what is known of the target by now, which changes not how it is scraped."""
+        self.refusal = refusal
+        if self.status.discovered != target.discovered:
+            self.status = replace(self.status, discovered=target.discovered)
+
     async def run(self) -> None:
         """Scrape at every tick until cancelled; the first time soon after the start."""
         clock, interval = self._rooms.clock, self.target.interval_ms

@@ -183,12 +183,16 @@ class ScrapeManager:
         for fault in sorted(set(pool.state.faults) - set(before.faults)):
             _log.warning("a discovered target is not scraped: %s", fault)
         wanted = pool.state.targets
-        gone = [key for key, now in pool.running.items() if wanted.get(key) != now.loop.target]
-        ended = await self._end(pool, gone)
+        changed = {k: now for k, now in pool.running.items() if wanted.get(k) != now.loop.target}
+        heirs = {k: now for k, now in changed.items() if _is_heir(wanted.get(k), now.loop.target)}
+        ended = await self._end(pool, changed.keys() - heirs.keys())
+        await _cancelled(now.task for now in heirs.values())
         for key, target in wanted.items():
-            if key not in pool.running:
+            if key in heirs:
+                pool.running[key] = self._start(target, 0, heirs[key].loop)
+            elif key not in pool.running:
                 pool.running[key] = self._start(target, ended.get(key, 0))
-            pool.running[key].loop.refusal = pool.state.excess
+            pool.running[key].loop.describe(target, pool.state.excess)
 
     async def _end(self, pool: _Pool, keys: Iterable[str]) -> dict[str, int]:
         """End the loops ``keys``; return the ms of the last sample of each."""
@@ -196,9 +200,16 @@ class ScrapeManager:
         await _cancelled(running.task for running in loops.values())
         return {key: await running.loop.end() for key, running in loops.items()}
 
-    def _start(self, target: Target, after: int) -> _Running:
+    def _start(self, target: Target, after: int, former: ScrapeLoop | None = None) -> _Running:
         loop = ScrapeLoop(target, self._rooms, after)
+        if former is not None:
+            loop.succeed(former)
         return _Running(loop, asyncio.create_task(loop.run(), name=f"scrape {target.key}"))
+
+
+def _is_heir(new: Target | None, old: Target) -> bool:
+    """Return whether ``new`` is ``old`` scraped in another way, so that its series go on."""
+    return new is not None and new.labels == old.labels and new.job.app == old.job.app
 
 
 def _by_name(jobs: Iterable[ScrapeJob]) -> dict[str, ScrapeJob]:

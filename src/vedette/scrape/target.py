@@ -347,6 +347,11 @@ class TargetScrape:
         refs = np.union1d(self._alive, report[report >= 0]).astype(np.int32)
         return self._row(refs, np.full(len(refs), STALE), ts)
 
+    def succeed(self, former: TargetScrape) -> None:
+        """Go on with what ``former`` remembers of the same series."""
+        self._alive, self._seen = former._alive, former._seen
+        self._succeeded = former._succeeded
+
     def commit(self, row: ScrapeRow) -> None:
         """Remember what was stored; call it once storage has acknowledged ``row``."""
         if row.alive is not self._alive:

@@ -7,7 +7,7 @@ https://prometheus.io/docs/prometheus/latest/configuration/configuration/#relabe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from urllib.parse import quote, urlencode
 
@@ -34,11 +34,12 @@ _PATH_SAFE = "/:@!$&'()*+,;=~%"
 class Found:
     """What relabelling made of a discovered target; times in ms.
 
-    ``discovered`` are the labels before, as Prometheus' API shows them.
+    ``discovered`` are the labels before, as Prometheus' API shows them. They are left out of
+    comparisons: a target whose meta labels change without an effect is the same target.
     """
 
     labels: Labels
-    discovered: Labels
+    discovered: Labels = field(compare=False)
     scheme: str
     path: str
     params: Pairs
@@ -159,7 +160,10 @@ class TargetMaker:
     """Makes the targets of one job from groups of discovered ones."""
 
     def __init__(self, job: ScrapeJob, normalise_buckets: bool) -> None:
-        self._job = replace(job, targets=(), discovery=())
+        # What only decides which targets there are makes none of them another target.
+        self._job = replace(
+            job, targets=(), discovery=(), relabel=(), target_limit=0, keep_dropped=0
+        )
         self._normalise = normalise_buckets
         self._relabel = Relabeller(job.relabel)
 
