@@ -53,6 +53,7 @@ class Scraping:
                 clock,
                 self._offload,
                 discoverer(around),
+                storage.metadata.put,
             )
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Protocol
 
 from vedette.kit.clock import Clock
 from vedette.model.labels import Labels
+from vedette.model.metadata import MetricMetadata
 from vedette.scrape.discovery.groups import Discovery
 from vedette.scrape.discovery.settings import Discoverer, DiscoverySettings
 from vedette.scrape.fetch import Fetcher
@@ -81,11 +82,16 @@ def _none(settings: DiscoverySettings) -> Discovery:
     raise LookupError(f"there is no discovery here for {type(settings).__name__}")
 
 
+def _forget(statements: Sequence[MetricMetadata]) -> None:
+    """Keep nothing: what targets say is at hand while they are scraped."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rooms:
     """What loops work with.
 
-    ``offload`` does what would hold the event loop for long, ``discover`` makes discoveries.
+    ``offload`` does what would hold the event loop for long, ``discover`` makes discoveries,
+    ``statements`` takes what targets say of their metrics.
     """
 
     index: SeriesIndex
@@ -95,6 +101,7 @@ class Rooms:
     clock: Clock
     offload: Offload = asyncio.to_thread
     discover: Discoverer = _none
+    statements: Callable[[Sequence[MetricMetadata]], None] = _forget
 
 
 def phase(key: str, interval_ms: int) -> int:
@@ -134,6 +141,7 @@ class ScrapeLoop:
         self._scrape = TargetScrape(target, rooms.index)
         self._last_ts = after
         self.refusal = ""
+        self._told: Mapping[str, Metadata] = {}
         self.status = TargetStatus(
             pool=target.job.job,
             job=target.labels.get("job"),
@@ -254,7 +262,19 @@ class ScrapeLoop:
             counts.rejected(WAY, reason, sum(map(len, row.batches)))
             return f"the samples were not stored: {error}"
         self._scrape.commit(row)
+        self._tell()
         return ""
+
+    def _tell(self) -> None:
+        """Hand on what the target says of its metrics, if that has changed."""
+        if self.metadata is not self._told:
+            self._told = self.metadata
+            self._rooms.statements(
+                [
+                    MetricMetadata(name, each.type, each.help, each.unit)
+                    for name, each in self._told.items()
+                ]
+            )
 
 
 def _read(scrape: TargetScrape, answer: Answer) -> Reading:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from vedette.kit.http_settings import HttpSettings
 from vedette.kit.relabel import RelabelRule
 from vedette.kit.yamlpos import Fault, Kind, Node, Section
-from vedette.scrape.discovery.settings import DiscoverySettings
+from vedette.scrape.discovery.settings import DiscoverySettings, KubernetesDiscovery
 from vedette.scrape.formats import FormatOptions
+from vedette.scrape.presets import KUBERNETES, annotation_rules, role_of
 
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _ADDRESS = re.compile(r"(?:\[[0-9a-fA-F:.%]+\]|[^\s:/?#@\[\]]+)(?::([0-9]{1,5}))?")
@@ -151,7 +152,8 @@ def job_faults(job: ScrapeJob, seen: set[tuple[str, str]]) -> Iterator[SettingFa
 
 def _target_faults(job: ScrapeJob, seen: set[tuple[str, str]]) -> Iterator[SettingFault]:
     if not job.targets and not job.discovery:
-        yield SettingFault("targets", "", 'a scrape job needs targets: ["host:port"]')
+        message = 'a scrape job needs targets: ["host:port"], or kubernetes: pods'
+        yield SettingFault("targets", "", message)
     for target in job.targets:
         fault = address_fault(target)
         if not fault and (job.job, target) in seen:
@@ -205,6 +207,7 @@ def read_scrape_jobs(node: Node, faults: list[Fault]) -> ScrapeSettings:
 
 def _read_job(section: Section) -> ScrapeJob:
     interval = section.duration("interval", 15_000)
+    discovery, rules = _read_kubernetes(section)
     job = ScrapeJob(
         job=section.text("job"),
         targets=section.texts("targets"),
@@ -219,9 +222,27 @@ def _read_job(section: Section) -> ScrapeJob:
         honor_timestamps=section.boolean("honor_timestamps", True),
         http=HttpSettings(follow_redirects=section.boolean("follow_redirects", False)),
         limits=_read_limits(section.section("limits")),
+        discovery=discovery,
+        relabel=rules,
     )
     section.done()
     return job
+
+
+def _read_kubernetes(
+    section: Section,
+) -> tuple[tuple[DiscoverySettings, ...], tuple[RelabelRule, ...]]:
+    """Return what ``kubernetes: pods`` or ``kubernetes: services`` stands for."""
+    what, config = section.text("kubernetes"), section.text("kubeconfig_file")
+    if not what:
+        if config:
+            section.fault("kubeconfig_file", 'kubeconfig_file needs "kubernetes: pods"')
+        return (), ()
+    if what not in KUBERNETES:
+        fix = f"one of {', '.join(KUBERNETES)}"
+        section.fault("kubernetes", f'"{what}" cannot be scraped in Kubernetes', fix)
+        return (), ()
+    return (KubernetesDiscovery(role_of(what), kubeconfig_file=config),), annotation_rules(what)
 
 
 def _read_limits(section: Section | None) -> ScrapeLimits:

@@ -173,7 +173,9 @@ class TargetMaker:
         dropped: list[Labels] = []
         faults: list[str] = []
         for own in group.targets:
-            discovered = _with_defaults(self._job, {**dict(group.labels), **dict(own)})
+            discovered = _with_defaults(
+                self._job, {**dict(self._job.labels), **dict(group.labels), **dict(own)}
+            )
             labels = self._relabel(discovered)
             if labels is None:
                 dropped.append(Labels.of(discovered))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 from tests.unit.scrape.doubles import Bench, Index
 from vedette.kit.relabel import Action, RelabelRule
+from vedette.model.metadata import MetricMetadata
 from vedette.scrape.discovery.groups import Publish, group_of
 from vedette.scrape.discovery.settings import FileDiscovery, StaticDiscovery
 from vedette.scrape.formats import Answer
@@ -298,6 +301,57 @@ async def test_too_many_targets_fail_all_of_them() -> None:
     found.now("a:1")
     await bench.clock.advance(12)
     assert manager.targets()[0].health is Health.UP
+    await manager.stop()
+
+
+async def test_another_interval_ends_no_series() -> None:
+    """A target that is only scraped in another way goes on without staleness markers."""
+    bench, found = Bench(), Found()
+    manager = discovering(bench, found)
+    await manager.apply(job())
+    await bench.clock.advance(1)
+    found.now("a:1")
+    await bench.clock.advance(12)
+    count = len(bench.store.batches)
+    await manager.apply(job(interval_ms=5_000, timeout_ms=5_000))
+    await bench.clock.advance(6)
+    fresh = bench.store.batches[count:]
+    assert len(fresh) >= 2
+    assert "stale" not in str([bench.index.shown(batch) for batch in fresh])
+    stamps = [int(batch.ts[0]) for batch in bench.store.batches]
+    assert stamps == sorted(set(stamps))
+    bench.answers.default = b"n 1\n"
+    await bench.clock.advance(6)
+    assert "stale" in str(bench.last())
+    await manager.stop()
+
+
+async def test_meta_labels_that_change_nothing_leave_the_loop_alone() -> None:
+    """The page shows them, and the target goes on as it was."""
+    bench, found = Bench(), Found()
+    manager = discovering(bench, found)
+    await manager.apply(job())
+    await bench.clock.advance(1)
+    assert found.publish is not None
+    for ready in ("false", "true"):
+        found.publish([group_of("g", ["a:1"], {"__meta_ready": ready})])
+        await bench.clock.advance(12)
+        (status,) = manager.targets()
+        assert status.discovered.get("__meta_ready") == ready
+    assert "stale" not in str([bench.index.shown(batch) for batch in bench.store.batches])
+    await manager.stop()
+
+
+async def test_what_targets_say_of_metrics_is_handed_on_once() -> None:
+    """The store of metadata hears of each change, and not of every scrape."""
+    bench = Bench()
+    told: list[Sequence[MetricMetadata]] = []
+    rooms = replace(bench.rooms, statements=told.append)
+    bench.answers.default = b"# TYPE m counter\n# HELP m Help.\nm 1\n"
+    manager = ScrapeManager(rooms)
+    await manager.apply(ScrapeSettings((ScrapeJob("web", ("a:1",), interval_ms=10_000),)))
+    await bench.clock.advance(35)
+    assert told == [[MetricMetadata("m", "counter", "Help.")]]
     await manager.stop()
 
 

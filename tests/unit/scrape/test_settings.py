@@ -6,7 +6,10 @@ import pytest
 
 from vedette.kit.http_settings import HttpSettings
 from vedette.kit.yamlpos import Fault, compose
+from vedette.scrape.discovery.groups import group_of
+from vedette.scrape.discovery.settings import KubernetesDiscovery
 from vedette.scrape.settings import ScrapeJob, ScrapeLimits, ScrapeSettings, read_scrape_jobs
+from vedette.scrape.targets import TargetMaker
 
 
 def read(text: str) -> tuple[ScrapeSettings, list[Fault]]:
@@ -77,3 +80,52 @@ def test_faults_name_their_place(text: str, line: int, column: int, words: str) 
     (fault,) = faults
     assert (fault.line, fault.column) == (line, column)
     assert words in str(fault)
+
+
+def test_kubernetes_in_one_word() -> None:
+    """``kubernetes: services`` scrapes what the annotations of services ask for (INT-04)."""
+    faults: list[Fault] = []
+    node = compose("- {job: k8s, kubernetes: services, labels: {env: prod}}", "v.yml", faults)
+    assert node is not None
+    (job,) = read_scrape_jobs(node, faults).jobs
+    assert faults == []
+    assert job.discovery == (KubernetesDiscovery("endpoints"),)
+    note = "__meta_kubernetes_service_annotation_prometheus_io_"
+    group = group_of(
+        "endpoints/shop/shop-metrics",
+        ["10.0.0.1:8080", "10.0.0.1:5000"],
+        {
+            f"{note}scrape": "true",
+            f"{note}path": "/metrics",
+            f"{note}port": "5000",
+            "__meta_kubernetes_namespace": "shop",
+            "__meta_kubernetes_service_name": "shop-metrics",
+        },
+    )
+    kept, dropped, wrong = TargetMaker(job, True).make(group)
+    assert (dropped, wrong) == ([], [])
+    assert {target.url for target in kept} == {"http://10.0.0.1:5000/metrics"}
+    assert len({target.key for target in kept}) == 1
+    assert kept[0].labels.as_dict() == {
+        "env": "prod",
+        "instance": "10.0.0.1:5000",
+        "job": "k8s",
+        "namespace": "shop",
+        "service": "shop-metrics",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- {job: a, kubernetes: nodes}", "one of pods, services"),
+        ("- {job: a, targets: [h:1], kubeconfig_file: x}", "needs"),
+    ],
+)
+def test_faults_of_kubernetes(text: str, words: str) -> None:
+    """What cannot be scraped by annotations is named."""
+    faults: list[Fault] = []
+    node = compose(text, "v.yml", faults)
+    assert node is not None
+    read_scrape_jobs(node, faults)
+    assert any(words in str(fault) for fault in faults)

@@ -15,7 +15,14 @@ import dns.rdtypes.IN.SRV
 import dns.resolver
 from dns.rdata import Rdata
 
-from vedette.scrape.discovery.groups import Around, Pairs, Publish, TargetGroup, pairs
+from vedette.scrape.discovery.groups import (
+    Around,
+    Pairs,
+    Publish,
+    TargetGroup,
+    joined,
+    pairs,
+)
 from vedette.scrape.discovery.settings import DnsDiscovery
 
 _SECONDS = 10.0
@@ -96,8 +103,3 @@ def _target(name: str, port: int, record: Rdata) -> Pairs | None:
         case _:
             return None
     return pairs({"__address__": joined(host.rstrip("."), port), f"{_PREFIX}name": name, **extra})
-
-
-def joined(host: str, port: int | str) -> str:
-    """Return ``host:port``, with brackets around an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

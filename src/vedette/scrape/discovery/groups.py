@@ -64,6 +64,11 @@ def group_of(source: str, addresses: Sequence[str], labels: Mapping[str, str]) -
     return TargetGroup(source, targets, pairs(labels))
 
 
+def joined(host: str, port: int | str) -> str:
+    """Return ``host:port``, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def read_groups(
     content: bytes, source: str, extra: Mapping[str, str], form: str
 ) -> list[TargetGroup]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from vedette.scrape.discovery.dns import joined
-from vedette.scrape.discovery.groups import TargetGroup, pairs
+from vedette.scrape.discovery.groups import TargetGroup, joined, pairs
 from vedette.scrape.discovery.kubernetes_objects import (
     PREFIX,
     Cluster,
