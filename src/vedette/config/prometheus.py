@@ -18,13 +18,14 @@ from vedette.kit.http_settings import read_http_settings
 from vedette.kit.relabel import read_relabel_rules
 from vedette.kit.secrets import Secret
 from vedette.kit.yamlpos import Fault, Kind, Node, Section, compose
+from vedette.receive.settings import OtlpSettings, read_otlp
 from vedette.rules.files import load_rule_files
 from vedette.scrape.prometheus import GlobalScrape, read_global_scrape, read_scrape_config
 from vedette.scrape.settings import ScrapeJob, SettingFault, job_faults
 
 _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
 _EMPTY = Node("", 1, 1, Kind.MAPPING)
-_UNUSED = ("runtime", "storage", "tracing", "otlp", "remote_read")
+_UNUSED = ("runtime", "storage", "tracing", "remote_read")
 _KEYS = {
     "job": "job_name",
     "interval": "scrape_interval",
@@ -44,6 +45,7 @@ class PrometheusSettings:
         evaluation_interval_ms: of rule groups that name none.
         external_labels: pairs that are added to what is sent on.
         remote_write: stores that samples are sent on to.
+        otlp: how OTLP metrics are translated; ``None`` where it says nothing of it.
         warnings: what it says that is not done (yet), with its place.
     """
 
@@ -52,6 +54,7 @@ class PrometheusSettings:
     evaluation_interval_ms: int = 60_000
     external_labels: tuple[tuple[str, str], ...] = ()
     remote_write: tuple[Destination, ...] = ()
+    otlp: OtlpSettings | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -114,6 +117,7 @@ class _Reader:
             evaluation,
             external,
             tuple(self._remote_write(external)),
+            read_otlp(root.section("otlp")) if root.has("otlp") else None,
             tuple(self._warnings),
         )
         root.done()
@@ -303,6 +307,7 @@ def with_prometheus(settings: Settings, path: Path) -> Settings:
     return replace(
         settings,
         scrape=replace(settings.scrape, jobs=settings.scrape.jobs + found.jobs),
+        otlp=settings.otlp if found.otlp is None else replace(found.otlp, grpc=settings.otlp.grpc),
         rules=replace(rules, files=rules.files + found.rule_files),
         remote_write=settings.remote_write + found.remote_write,
         warnings=settings.warnings + found.warnings,

@@ -68,6 +68,8 @@ def read_otlp(section: Section | None) -> OtlpSettings:
         ignore=tuple(section.texts("ignore_resource_attributes")),
         keep_identifying=section.boolean("keep_identifying_resource_attributes", False),
         promote_scope=section.boolean("promote_scope_metadata", False),
+        key_prefix=section.boolean("label_name_underscore_sanitization", True),
+        keep_underscores=section.boolean("label_name_preserve_multiple_underscores", True),
         convert_histograms=section.boolean("convert_histograms_to_nhcb", False),
         points=section.integer("max_points", default.points, 1),
     )

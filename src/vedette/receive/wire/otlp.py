@@ -84,6 +84,10 @@ class OtlpOptions:
         ignore: resource attributes that are not promoted by ``promote_all``.
         keep_identifying: whether ``target_info`` also has service name, namespace and instance.
         promote_scope: whether every series tells its instrumentation scope.
+        key_prefix: whether a label that would begin with one underscore gets ``key`` before it
+            (``label_name_underscore_sanitization``).
+        keep_underscores: whether underscores that follow each other stay in names of labels
+            (``label_name_preserve_multiple_underscores``).
         convert_histograms: whether explicit histograms become native ones with custom buckets.
         points: most data points of a request.
     """
@@ -94,6 +98,8 @@ class OtlpOptions:
     ignore: tuple[str, ...] = ()
     keep_identifying: bool = False
     promote_scope: bool = False
+    key_prefix: bool = True
+    keep_underscores: bool = True
     convert_histograms: bool = False
     points: int = 500_000
 
@@ -278,21 +284,27 @@ class _ResourceTranslator:
             "otel_scope_schema_url": scope.schema_url,
         }
         for key, text in attributes(found.attributes).items():
-            labels[label_name(f"otel_scope_{key}", self.options.strategy)] = text
+            labels[self._name(f"otel_scope_{key}")] = text
         return labels
 
     def _identity(self) -> dict[str, str]:
         found = {"job": self._job, "instance": self._instance}
         return {name: text for name, text in found.items() if text}
 
+    def _name(self, attribute: str) -> str:
+        options = self.options
+        try:
+            return label_name(
+                attribute, options.strategy, options.key_prefix, options.keep_underscores
+            )
+        except UnnamedError as error:
+            raise PointError("label", str(error)) from None
+
     def _translated(self, found: Mapping[str, str]) -> dict[str, str]:
         """Return labels; the values of attributes that become one label are joined."""
         labels: dict[str, str] = {}
         for key, text in found.items():
-            try:
-                name = label_name(key, self.options.strategy)
-            except UnnamedError as error:
-                raise PointError("label", str(error)) from None
+            name = self._name(key)
             labels[name] = f"{labels[name]};{text}" if name in labels else text
         return labels
 

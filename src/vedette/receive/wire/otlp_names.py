@@ -26,6 +26,7 @@ _PER_UNITS: Mapping[str, str] = {
 _NO_METRIC_CHARS = re.compile(r"[^a-zA-Z0-9:]+")
 _NO_PLAIN_METRIC_CHARS = re.compile(r"[^a-zA-Z0-9:_]+")
 _NO_LABEL_CHAR = re.compile(r"[^a-zA-Z0-9_]")
+_SEVERAL_UNDERSCORES = re.compile(r"__+")
 _NO_UNIT_CHARS = re.compile(r"[^a-zA-Z0-9:]+")
 
 
@@ -142,8 +143,13 @@ def _clean(text: str) -> str:
 
 
 @lru_cache(maxsize=10_000)
-def label_name(name: str, strategy: Strategy) -> str:
+def label_name(
+    name: str, strategy: Strategy, key_prefix: bool = True, keep_underscores: bool = True
+) -> str:
     """Return the name of the label that the attribute ``name`` becomes.
+
+    ``key_prefix`` sets ``key`` before a name that would begin with one underscore;
+    ``keep_underscores`` leaves several of them as they are.
 
     Raises:
         UnnamedError: nothing is left of the name.
@@ -152,9 +158,11 @@ def label_name(name: str, strategy: Strategy) -> str:
         found = name
     else:
         found = _NO_LABEL_CHAR.sub("_", name)
+        if not keep_underscores:
+            found = _SEVERAL_UNDERSCORES.sub("_", found)
         if found[:1].isdecimal():
             found = f"key_{found}"
-        elif found.startswith("_") and not found.startswith("__"):
+        elif key_prefix and found.startswith("_") and not found.startswith("__"):
             found = f"key{found}"
     if not found or (found != name and not found.strip("_")):
         raise UnnamedError(f'the attribute name "{name[:80]}" has no letter or digit')

@@ -86,6 +86,12 @@ def test_labels(name: str, wanted: str | None) -> None:
         assert label_name(name, FULL) == wanted
 
 
+def test_labels_as_earlier_versions_wrote_them() -> None:
+    """The prefix and the underscores that follow each other are options."""
+    assert label_name("_a", FULL, key_prefix=False) == "_a"
+    assert label_name("x..y__z", FULL, keep_underscores=False) == "x_y_z"
+
+
 def test_units_of_metadata() -> None:
     """They are words too."""
     assert unit_name("By/s", FULL) == "bytes_per_second"
