@@ -53,6 +53,7 @@ def _group(status: GroupStatus) -> GroupView:
         evaluation_seconds=status.evaluation_seconds,
         last_evaluation=status.last_evaluation_ms,
         rules=[_rule(rule) for rule in status.rules],
+        query_offset_ms=group.query_offset_ms or 0,
     )
 
 

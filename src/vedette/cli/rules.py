@@ -11,9 +11,19 @@ import orjson
 import re2
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from vedette.cli.client import DEFAULT_URL, Token, Url, ask
 from vedette.kit.yamlpos import Fault
 from vedette.query.promql.engine import EngineOptions
+from vedette.rules.export import (
+    ExportError,
+    ListedGroup,
+    ListedRule,
+    read_answer,
+    rule_file,
+)
 from vedette.rules.files import RuleFiles, read_rules
 from vedette.rules.rule import RuleKind
 from vedette.rules.testing.cases import TestFile, load_test_file
@@ -200,3 +210,111 @@ def _wanted(patterns: list[str]) -> Callable[[str], bool]:
 
 def _print_json(content: dict[str, object]) -> None:
     sys.stdout.buffer.write(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+_COLOURS = {"firing": "red", "pending": "yellow", "err": "bold red", "ok": "green"}
+
+
+@app.command("list")
+def list_rules(
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    failing: Annotated[
+        bool, typer.Option("--failing", help="Only rules whose latest evaluation failed.")
+    ] = False,
+    json: _Json = False,
+) -> None:
+    """List the rules of a running server: state, health, last error, evaluation time.
+
+    The exit code is 0 when every rule is well, 1 when the latest evaluation of one failed, 2 when
+    the server cannot be asked.
+
+    **Examples**
+
+    `vedette rules list`
+
+    `vedette rules list --failing --url http://127.0.0.1:9800`
+
+    `vedette rules list --json | jq '.rules[] | select(.state == "firing")'`
+    """
+    groups = _groups(url, token)
+    shown = [
+        (group, rule)
+        for group in groups
+        for rule in group.rules
+        if rule.health == "err" or not failing
+    ]
+    if json:
+        _print_json({"rules": [_listed(group, rule) for group, rule in shown]})
+    else:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in ("rule", "group", "state", "health", "ms"):
+            table.add_column(title, justify="right" if title == "ms" else "left")
+        table.add_column("last error", overflow="fold")
+        for group, rule in shown:
+            state = rule.state if rule.alerting else "recording"
+            table.add_row(
+                Text(rule.name),
+                Text(group.name),
+                Text(state, _COLOURS.get(state, "")),
+                Text(rule.health, _COLOURS.get(rule.health, "")),
+                f"{rule.seconds * 1000:.1f}",
+                Text(rule.last_error),
+            )
+        Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+    bad = any(rule.health == "err" for group in groups for rule in group.rules)
+    raise typer.Exit(1 if bad else 0)
+
+
+def _groups(url: str, token: str) -> tuple[ListedGroup, ...]:
+    err = _console(stderr=True)
+    try:
+        return read_answer(ask(url, "/api/v1/rules", token, err))
+    except ExportError as error:
+        err.print(f"{url}: {error}", markup=False, style="red")
+        raise typer.Exit(2) from None
+
+
+def _listed(group: ListedGroup, rule: ListedRule) -> dict[str, object]:
+    return {
+        "name": rule.name,
+        "group": group.name,
+        "file": group.file,
+        "type": "alerting" if rule.alerting else "recording",
+        "state": rule.state,
+        "health": rule.health,
+        "last_error": rule.last_error,
+        "evaluation_seconds": rule.seconds,
+        "last_evaluation": rule.last_evaluation,
+    }
+
+
+@app.command()
+def export(
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write here, not to standard output.")
+    ] = None,
+) -> None:
+    """Write the rules of a running server as a rule file, which Prometheus takes as well.
+
+    Labels of groups stand in their rules then. Exit code 2: the server cannot be asked, or the
+    file cannot be written.
+
+    **Examples**
+
+    `vedette rules export > rules.yml`
+
+    `vedette rules export -o rules.yml && promtool check rules rules.yml`
+    """
+    text = rule_file(_groups(url, token))
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as error:
+        message = f"{output}: cannot be written: {error.strerror}"
+        _console(stderr=True).print(message, markup=False, style="red")
+        raise typer.Exit(2) from None

@@ -205,6 +205,7 @@ class GroupView:
     evaluation_seconds: float
     last_evaluation: int
     rules: Sequence[RuleView]
+    query_offset_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

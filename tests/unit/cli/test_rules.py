@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,56 @@ from typer.testing import CliRunner
 
 from tests.needs import peer_data
 from vedette.cli.main import app
+
+ANSWER = {
+    "data": {
+        "groups": [
+            {
+                "name": "g",
+                "file": "r.yml",
+                "interval": 15,
+                "rules": [
+                    {"type": "recording", "name": "a", "query": "x", "health": "ok"},
+                    {
+                        "type": "alerting",
+                        "name": "B",
+                        "query": "x > 1",
+                        "state": "firing",
+                        "health": "err",
+                        "lastError": "[it] broke",
+                        "evaluationTime": 0.0125,
+                    },
+                ],
+            }
+        ]
+    }
+}
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A server that tells its rules to whoever has the token."""
+
+    def do_GET(self) -> None:
+        allowed = self.headers.get("authorization") == "Bearer secret"
+        body = json.dumps(ANSWER) if self.path == "/api/v1/rules" else "<html>"
+        self.send_response(200 if allowed else 401)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """Address of a running server."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+        thread.join()
+
 
 RULES = "groups: [{name: g, rules: [{record: a, expr: x}, {alert: B, expr: x > 1}]}]"
 
@@ -86,9 +139,46 @@ def test_tests_by_name() -> None:
     assert [test["passed"] for test in report["files"][0]["tests"]] == [True, False]
 
 
-@pytest.mark.parametrize("command", ["check", "test"])
+@pytest.mark.parametrize("command", ["check", "test", "list", "export"])
 def test_help_has_examples(command: str) -> None:
     """Each command explains itself with examples."""
     code, output = run(command, "--help")
     assert code == 0
     assert "Examples" in output
+
+
+def test_the_list_of_a_server(server: str) -> None:
+    """State, health, error and time are shown; a rule that fails gives 1."""
+    code, output = run("list", "--url", server, "--token", "secret")
+    assert code == 1
+    (line,) = [line for line in output.splitlines() if "broke" in line]
+    assert line.split() == ["B", "g", "firing", "err", "12.5", "[it]", "broke"]
+    code, output = run("list", "--url", server, "--token", "secret", "--failing", "--json")
+    assert [rule["name"] for rule in json.loads(output)["rules"]] == ["B"]
+
+
+def test_the_export_of_a_server(server: str, tmp_path: Path) -> None:
+    """The exported file is a good rule file, on standard output or where it was asked for."""
+    code, output = run("export", "--url", server, "--token", "secret")
+    assert code == 0
+    assert run("check", "-", given=output)[0] == 0
+    assert run("export", "--url", server, "--token", "secret", "-o", tmp_path / "r.yml")[0] == 0
+    assert (tmp_path / "r.yml").read_text() == output
+    assert run("export", "--url", server, "--token", "secret", "-o", tmp_path)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "said"),
+    [("", "", "VEDETTE_ADMIN_TOKEN"), ("/other", "secret", "no JSON")],
+)
+def test_a_server_that_does_not_tell(server: str, path: str, token: str, said: str) -> None:
+    """The exit code is 2, and the reason is said."""
+    code, output = run("list", "--url", server + path, "--token", token)
+    assert (code, said in output) == (2, True)
+
+
+def test_no_server(server: str) -> None:
+    """Where nothing listens, the address and what to do are said."""
+    code, output = run("list", "--url", "http://127.0.0.1:1")
+    assert code == 2
+    assert "is Vedette running there?" in output
