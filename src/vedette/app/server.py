@@ -40,6 +40,7 @@ from vedette.query.promql.engine import Engine, EngineOptions
 from vedette.receive.stats import IntakeStats
 from vedette.rules.evaluate import Outage
 from vedette.rules.runner import RulesRunner, Surroundings
+from vedette.web.api.queries import MAX_POINTS
 from vedette.web.asgi import WebApp
 from vedette.web.auth import AccessSettings, Guard
 from vedette.web.services import HttpStats, Readiness, Services
@@ -207,6 +208,8 @@ class Server:
             max_samples=query.max_samples,
             max_cells=query.max_cells,
             max_bytes=query.max_bytes,
+            # The API counts the first step on top of its limit.
+            max_steps=MAX_POINTS + 1,
         )
         return with_features(options, query.features)
 

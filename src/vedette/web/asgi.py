@@ -207,7 +207,7 @@ class WebApp:
             await receive()
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
             return
-        if self._prometheus.serves(scope["path"]):
+        if scope["path"].startswith("/api/v1/"):
             body = errors.prometheus_body(error)
         else:
             body = errors.body(error, self._services.clock)

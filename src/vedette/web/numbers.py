@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 
 def number(value: float) -> str:
-    """Return ``value`` as Prometheus writes it: shortest digits, ``NaN``, ``+Inf``, ``-Inf``."""
+    """Return ``value`` as Prometheus writes samples: shortest digits, ``NaN``, ``+Inf``, ``-Inf``.
+
+    An exponent stands below 1e-6 and from 1e21 on.
+    """
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     text = repr(value)
+    if "e" in text and 1e-6 <= abs(value) < 1e21:
+        return f"{Decimal(text):f}"
     return text.removesuffix(".0")
 
 

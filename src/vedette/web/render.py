@@ -29,6 +29,7 @@ from vedette.model.results import (
 )
 from vedette.model.samples import Exemplar, is_absent
 from vedette.query.promql.remarks import describe
+from vedette.query.promql.remarks import number as plain
 from vedette.query.usage import Usage
 from vedette.web.histograms import HistogramTexts
 from vedette.web.numbers import number as number
@@ -149,7 +150,7 @@ def _data(result: QueryResult, *, range_query: bool) -> tuple[str, bytes]:
     if isinstance(result, ScalarResult):
         if range_query:
             return "matrix", matrix([b"{}"], result.ts, result.values[np.newaxis, :])
-        point = f'[{seconds(int(result.ts[0]))},"{number(float(result.values[0]))}"]'
+        point = f'[{seconds(int(result.ts[0]))},"{plain(float(result.values[0]))}"]'
         return "scalar", point.encode()
     return "string", _string(result)
 
@@ -247,6 +248,8 @@ def _texts(values: F64) -> list[bytes]:
     if not np.isfinite(values).all():
         return [number(value).encode() for value in values.tolist()]
     row = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"e" in row:
+        return [number(value).encode() for value in values.tolist()]
     return row[1:-1].replace(b".0,", b",").removesuffix(b".0").split(b",")
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.unit.web.support import FakeQueries, client, fake_services, vector
 from vedette.model.alerts import AlertInstance, AlertState
 from vedette.model.labels import Labels
+from vedette.model.results import ScalarResult
 from vedette.query.errors import QueryError
 from vedette.web.services import (
     DroppedTargets,
@@ -160,7 +162,8 @@ async def test_exemplars() -> None:
     assert series["exemplars"] == [
         {"labels": {"trace_id": "abc"}, "value": "0.25", "timestamp": 1.5}
     ]
-    assert await get(services, "query_exemplars", query="1") == []
+    async with client(services) as http:
+        assert (await http.get("/api/v1/query_exemplars?query=1")).status_code == 204
     assert "end timestamp" in await error(services, "query_exemplars", query="up", start=2, end=1)
 
 
@@ -339,3 +342,29 @@ async def test_odd_numbers_are_no_times(text: str) -> None:
     services = fake_services()
     assert '"time"' in await error(services, "query", query="up", time=text)
     assert '"timeout"' in await error(services, "query", query="up", timeout=text)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1e-6, "0.000001"),
+        (1.5e-7, "1.5e-07"),
+        (1e16, "10000000000000000"),
+        (-1e20, "-100000000000000000000"),
+        (1e21, "1e+21"),
+        (-0.0, "-0"),
+        (0.1, "0.1"),
+    ],
+)
+async def test_numbers_have_an_exponent_where_prometheus_has_one(value: float, text: str) -> None:
+    """Samples have one below 1e-6 and from 1e21 on, in vectors and matrices; scalars never do."""
+    queries = FakeQueries(vector({Labels.of({"a": "b"}): [value]}, [0]))
+    services = fake_services(queries)
+    instant = await get(services, "query", query="up")
+    ranged = await get(services, "query_range", query="up", start=0, end=0, step=1)
+    queries.result = ScalarResult(np.array([0]), np.array([value]))
+    scalar = await get(services, "query", query="1")
+    assert instant["result"][0]["value"][1] == text
+    assert ranged["result"][0]["values"] == [[0, text]]
+    assert "e" not in scalar["result"][1]
+    assert float(scalar["result"][1]) == value

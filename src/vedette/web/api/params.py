@@ -95,7 +95,7 @@ def _rfc3339(name: str, given: str) -> int:
         found = datetime.fromisoformat(given)
     except ValueError:
         found = None
-    if found is None or found.tzinfo is None:
+    if found is None or found.tzinfo is None or given[10] not in "Tt":
         raise BadParameterError(
             f'invalid parameter "{name}": cannot parse {given!r} to a valid timestamp; write '
             "seconds since the epoch, or RFC 3339 such as 2026-01-02T15:04:05Z"
@@ -141,6 +141,13 @@ def whole(params: Params, name: str, default: int = 0) -> int:
     if not given.isascii() or not given.isdecimal() or len(given) > 18:
         raise BadParameterError(f'invalid parameter "{name}": it must be a whole number, 0 or more')
     return int(given)
+
+
+def count(params: Params, name: str) -> int:
+    """Return a limit where negative numbers stand for none, as 0 does."""
+    given = text(params, name)
+    negative = given.startswith("-") and given[1:].isascii() and given[1:].isdecimal()
+    return 0 if negative else whole(params, name)
 
 
 def limit(params: Params) -> int:

@@ -94,16 +94,19 @@ class QueryApi:
         def look() -> bytes:
             nodes = walk(parsed(params))
             wanted = [node.matchers for node in nodes if isinstance(node, VectorSelector)]
+            if not wanted:
+                return b""
             rows = [
                 {
                     "seriesLabels": labels.as_dict(),
                     "exemplars": [render.exemplar(exemplar) for exemplar in exemplars],
                 }
-                for labels, exemplars in (find(wanted, start, end) if wanted else ())
+                for labels, exemplars in find(wanted, start, end)
             ]
             return render.success(rows)
 
-        return Response(200, await self._services.queries.blocking(look))
+        body = await self._services.queries.blocking(look)
+        return Response(200 if body else 204, body)
 
     async def format(self, call: Call) -> Response:
         """Return the canonical text of ``query``."""
@@ -163,10 +166,11 @@ def _range(params: Params) -> tuple[int, int, int]:
             'invalid parameter "step": zero or negative query resolution step widths are not '
             "accepted. Try a positive integer"
         )
-    if (end - start) // step + 1 > MAX_POINTS:
+    # Counted as Prometheus counts: the first step comes on top.
+    if (end - start) // step > MAX_POINTS:
         raise BadParameterError(
             f"exceeded maximum resolution of {MAX_POINTS:,} points per timeseries. Try decreasing "
             "the query resolution (?step=XX) to at least "
-            f"{math.ceil((end - start) / (MAX_POINTS - 1) / 1000)}s"
+            f"{math.ceil((end - start) / MAX_POINTS / 1000)}s"
         )
     return start, end, step

@@ -8,7 +8,7 @@ from vedette.kit.clock import iso
 from vedette.kit.duration import format_duration
 from vedette.storage.matching import matches_mapping
 from vedette.web import render
-from vedette.web.api.params import Call, selector, text, whole
+from vedette.web.api.params import Call, count, selector, text
 from vedette.web.http import Response
 from vedette.web.services import MetadataView, Services, TargetMetadata, TargetView
 
@@ -60,8 +60,8 @@ class TargetsApi:
     async def metadata(self, call: Call) -> Response:
         """Return type, help and unit by metric; ``metric``, ``limit`` and ``limit_per_metric``."""
         metric = text(call.params, "metric")
-        most = whole(call.params, "limit")
-        per_metric = whole(call.params, "limit_per_metric")
+        most = count(call.params, "limit")
+        per_metric = count(call.params, "limit_per_metric")
         known = self._services.metadata()
         names = [metric] if metric else sorted(known)
         rows = {
@@ -80,7 +80,7 @@ class TargetsApi:
         wanted = text(call.params, "match_target")
         matchers = selector(wanted, "match_target") if wanted else ()
         metric = text(call.params, "metric")
-        most = whole(call.params, "limit")
+        most = count(call.params, "limit")
         found: list[object] = []
         known = self._services.target_metadata()
         matching = (target for target in known if matches_mapping(matchers, target.labels))
