@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from vedette.model.samples import SampleBatch
 from vedette.receive.stats import IntakeStats
@@ -89,13 +90,15 @@ class RemoteWriteHandler:
         each of a sender's connections keeps its own order of series. ``app`` is the application
         that the samples belong to.
         """
-        version, complaint = version_of(headers)
+        version, complaint = version_of(
+            headers.get("content-encoding", "snappy"), headers.get("content-type", _PROTOBUF)
+        )
         if not version:
             return self._refuse(415, "encoding", complaint)
         outcome = await self._take(body, version, sender, app)
         if version == 2 and outcome.written is None:
             return replace(outcome, written=(0, 0, 0))
-        return outcome if version == 2 else replace(outcome, written=None)
+        return outcome
 
     async def _take(self, body: bytes, version: int, sender: str, app: str) -> WriteOutcome:
         decode = remote_write2.decode if version == 2 else remote_write.decode
@@ -112,9 +115,9 @@ class RemoteWriteHandler:
             self._stats.dropped(WAY, "exemplar", request.bad_exemplars)
         if request.metadata:
             self._metadata.put(request.metadata)
-        return await self._store(request, app)
+        return await self._store(request, app, version)
 
-    async def _store(self, request: WriteRequest, app: str) -> WriteOutcome:
+    async def _store(self, request: WriteRequest, app: str, version: int) -> WriteOutcome:
         count = len(request.refs)
         if count or request.exemplars:
             batch = SampleBatch(
@@ -138,8 +141,10 @@ class RemoteWriteHandler:
         # Counted only now: a request that is sent again must not count its refusals twice.
         for reason, refused in request.rejected.items():
             self._stats.rejected(WAY, reason, refused)
-        histograms = request.histogram_count
-        written = count - histograms, histograms, len(request.exemplars)
+        written = None
+        if version == 2:
+            histograms = request.histogram_count
+            written = count - histograms, histograms, len(request.exemplars)
         if not request.rejected:
             return WriteOutcome(204, accepted=count, written=written)
         total = sum(request.rejected.values())
@@ -151,12 +156,16 @@ class RemoteWriteHandler:
         return WriteOutcome(status, message, rejected={reason: 1})
 
 
-def version_of(headers: Mapping[str, str]) -> tuple[int, str]:
-    """Return the version of a request, 1 or 2, or 0 and why it is neither."""
-    encoding = headers.get("content-encoding", "snappy").strip().lower()
+# Senders send the same headers over and over.
+@lru_cache(maxsize=64)
+def version_of(encoding: str, content: str) -> tuple[int, str]:
+    """Return the version of a request, 1 or 2, or 0 and why it is neither.
+
+    ``encoding`` and ``content`` are Content-Encoding and Content-Type.
+    """
+    encoding = encoding.strip().lower()
     if encoding != "snappy":
         return 0, f'content encoding "{encoding[:40]}" is not supported; send snappy'
-    content = headers.get("content-type", _PROTOBUF)
     kind, *parameters = (part.strip() for part in content.split(";"))
     if kind.lower() != _PROTOBUF:
         return 0, f'content type "{kind[:80]}" is not supported; send {_PROTOBUF}'

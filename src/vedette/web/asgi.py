@@ -185,7 +185,7 @@ class WebApp:
         self, handler: IntakeHandler, scope: Scope, receive: Receive, send: Send, caller: Caller
     ) -> None:
         headers = headers_of(scope)
-        size = declared_length(scope, INTAKE_LIMIT)
+        size = declared_length(headers, INTAKE_LIMIT)
         if self._intake_bytes + size > INTAKE_BUDGET:
             error = ApiError(503, "overloaded", "too many bodies are being received", "come again")
             error.retry_after = 1.0
@@ -198,8 +198,9 @@ class WebApp:
             said = await handler(body, headers, f"{app}@{client[0]}:{client[1]}", app or "default")
         finally:
             self._intake_bytes -= size
-        retry = ((b"retry-after", str(int(said.retry_after) or 1).encode()),)
-        extra = (*said.headers, *(retry if said.retry_after else ()))
+        extra = said.headers
+        if said.retry_after:
+            extra = (*extra, (b"retry-after", str(int(said.retry_after) or 1).encode()))
         await respond(send, Response(said.status, said.body, said.content_type, extra))
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: ApiError) -> None:

@@ -7,7 +7,7 @@ a framework's route costs several times what their own work does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
@@ -154,13 +154,13 @@ def _pairs(text: str) -> list[tuple[str, str]]:
         ) from None
 
 
-def declared_length(scope: Scope, limit: int) -> int:
-    """Return the Content-Length, or ``limit`` where the request has none.
+def declared_length(headers: Mapping[str, str], limit: int) -> int:
+    """Return the Content-Length of ``headers``, or ``limit`` where they have none.
 
     Raises:
         ApiError: 413, it is longer than ``limit`` bytes.
     """
-    text = headers_of(scope).get("content-length", "")
+    text = headers.get("content-length", "")
     length = int(text) if text.isdecimal() else limit
     if length > limit:
         hint = "send smaller batches"

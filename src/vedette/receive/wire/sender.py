@@ -362,12 +362,18 @@ class SenderCaches:
         self._max_bytes = max_bytes
         self._max_senders = max_senders
         self._caches: OrderedDict[str, SenderCache] = OrderedDict()
+        # Sizes as they were when a cache was last asked for; only that one can have grown since.
+        self._sizes: dict[str, int] = {}
+        self._total = 0
+        self._latest = ""
 
     def __len__(self) -> int:
         return len(self._caches)
 
     def of(self, sender: str) -> SenderCache:
         """Return the cache of ``sender``, a new one if need be."""
+        self._measure()
+        self._latest = sender
         cache = self._caches.get(sender)
         if cache is None:
             cache = self._caches[sender] = SenderCache()
@@ -376,7 +382,17 @@ class SenderCaches:
 
     def bound(self) -> None:
         """Drop caches until the bounds hold; one that is too large by itself is dropped too."""
-        total = sum(cache.size for cache in self._caches.values())
-        while self._caches and (total > self._max_bytes or len(self._caches) > self._max_senders):
-            _, cache = self._caches.popitem(last=False)
-            total -= cache.size
+        self._measure()
+        while self._caches and (
+            self._total > self._max_bytes or len(self._caches) > self._max_senders
+        ):
+            sender, _ = self._caches.popitem(last=False)
+            self._total -= self._sizes.pop(sender, 0)
+
+    def _measure(self) -> None:
+        """Take the size of the latest cache into the total."""
+        cache = self._caches.get(self._latest)
+        if cache is not None:
+            size = cache.size
+            self._total += size - self._sizes.get(self._latest, 0)
+            self._sizes[self._latest] = size
