@@ -50,7 +50,10 @@ class PushedFamily:
 
 @dataclass(frozen=True, slots=True)
 class GroupKey:
-    """What a group is known by: the application and the grouping labels, ``job`` among them."""
+    """What a group is known by: the application and the grouping labels, ``job`` among them.
+
+    Unlike those of series, the labels may have empty values: they part groups all the same.
+    """
 
     app: str
     labels: Labels
@@ -98,7 +101,7 @@ def grouping_key(path: str, app: str) -> GroupKey:
         labels[name] = value
     if next(iter(labels)) != "job" or not labels["job"]:
         raise _no_grouping("the first grouping label must be job, and not empty")
-    return GroupKey(app, Labels.of(labels))
+    return GroupKey(app, Labels(tuple(sorted(labels.items()))))
 
 
 def _decoded(text: str) -> str:
@@ -151,7 +154,7 @@ def type_conflict(groups: Iterable[Group], families: Iterable[PushedFamily]) -> 
     for family in families:
         known = types.get(family.name, family.type)
         if known != family.type:
-            return f"{family.name} is a {family.type} here and a {known} in another group"
+            return f"{family.name} has the type {family.type} here and {known} in another group"
     return ""
 
 
@@ -178,27 +181,34 @@ def shown(group: Group) -> dict[str, object]:
 
 
 def _shown_family(family: PushedFamily, own: Mapping[str, str]) -> dict[str, object]:
+    metrics: dict[Labels, dict[str, object]] = {}
+    for sample in family.samples:
+        whole = sample.labels.merged(own).without(METRIC_NAME, "le", "quantile")
+        told = metrics.setdefault(whole, {"labels": {"instance": "", **own, **whole.as_dict()}})
+        _show_sample(family, sample, told)
     return {
         "ms": family.at,
         "type": family.type.upper() if family.type != "unknown" else "UNTYPED",
         "help": family.help,
-        "metrics": [_shown_sample(family, sample, own) for sample in family.samples],
+        "metrics": list(metrics.values()),
     }
 
 
-def _shown_sample(
-    family: PushedFamily, sample: PushedSample, own: Mapping[str, str]
-) -> dict[str, object]:
-    labels = {"instance": "", **sample.labels.merged(own).without(METRIC_NAME).as_dict()}
-    name = sample.labels.metric
-    told: dict[str, object] = {"labels": labels}
-    if name != family.name:
-        told["name"] = name
+def _show_sample(family: PushedFamily, sample: PushedSample, told: dict[str, object]) -> None:
+    """Add one sample to the metric that it is part of: a bucket, a quantile, count, sum, value."""
+    value, suffix = _go_number(sample.value), sample.labels.metric.removeprefix(family.name)
     if sample.histogram is not None:
-        told["count"], told["sum"] = repr(sample.histogram.count), repr(sample.histogram.sum)
+        told["count"] = _go_number(sample.histogram.count)
+        told["sum"] = _go_number(sample.histogram.sum)
+    elif suffix in ("_count", "_sum"):
+        told[suffix[1:]] = value
+    elif suffix == "_bucket" or sample.labels.get("quantile"):
+        part, label = ("buckets", "le") if suffix == "_bucket" else ("quantiles", "quantile")
+        held = told.setdefault(part, {})
+        if isinstance(held, dict):
+            held[sample.labels.get(label)] = value
     else:
-        told["value"] = _go_number(sample.value)
-    return told
+        told["value"] = value
 
 
 def _go_number(value: float) -> str:

@@ -206,13 +206,13 @@ async def test_formats(bench: Bench) -> None:
         ("job/a%20b/x/1%2F2", {"job": "a b", "x": "1/2"}),
         ("job@base64/L3Zhci90bXA", {"job": "/var/tmp"}),
         ("job@base64/L3Zhci90bXA=", {"job": "/var/tmp"}),
-        ("job/a/x@base64/=", {"job": "a"}),
-        ("job/%C3%BC/instance/", {"job": "ü"}),
+        ("job/a/x@base64/=", {"job": "a", "x": ""}),
+        ("job/%C3%BC/instance/", {"job": "ü", "instance": ""}),
     ],
 )
 def test_grouping_keys(path: str, labels: dict[str, str]) -> None:
     """Names and values by pairs, percent-encoded or base64url."""
-    assert grouping_key(path, "app") == GroupKey("app", Labels.of(labels))
+    assert grouping_key(path, "app") == GroupKey("app", Labels(tuple(sorted(labels.items()))))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,34 @@ def test_base64_carries_any_value(labels: dict[str, str]) -> None:
         f"{name}@base64/{base64.urlsafe_b64encode(value.encode()).decode() or '='}"
         for name, value in whole_key.items()
     ]
-    assert grouping_key("/".join(parts), "") == GroupKey("", Labels.of(whole_key))
+    found = grouping_key("/".join(parts), "")
+    assert found == GroupKey("", Labels(tuple(sorted(whole_key.items()))))
+
+
+async def test_empty_labels_part_groups(bench: Bench) -> None:
+    """A group with an empty label is another one than that without; series have no such label."""
+    await bench.push("job/a/x/", "m 1\n")
+    await bench.push("job/a", "n 2\n")
+    assert [group["labels"] for group in bench.handler.shown()] == [
+        {"job": "a", "x": ""},
+        {"job": "a"},
+    ]
+    assert await bench.stored() == {'m{job="a"}': 1.0, 'n{job="a"}': 2.0}
+
+
+async def test_histograms_and_summaries_are_shown_as_a_whole(bench: Bench) -> None:
+    """Buckets, quantiles, count and sum of one metric stand together, as in Pushgateway."""
+    body = (
+        '# TYPE h histogram\nh_bucket{le="1"} 1\nh_bucket{le="+Inf"} 2\nh_sum 3\nh_count 2\n'
+        '# TYPE s summary\ns{quantile="0.5"} 1.5\ns_sum 3\ns_count 2\n'
+    )
+    assert await bench.push("job/a", body) == 200
+    (group,) = bench.handler.shown()
+    labels = {"instance": "", "job": "a"}
+    both = {"labels": labels, "sum": "3", "count": "2"}
+    shown: Any = group
+    assert shown["h"]["metrics"] == [{**both, "buckets": {"1": "1", "+Inf": "2"}}]
+    assert shown["s"]["metrics"] == [{**both, "quantiles": {"0.5": "1.5"}}]
 
 
 async def test_push_times_are_stored(bench: Bench) -> None:
