@@ -138,7 +138,7 @@ class _Body:
         if len(self._data) + len(part) > self._limit:
             raise ScrapeError(
                 "body_size",
-                f"the answer is larger than {self._limit} bytes; raise limits.body_bytes of the "
-                "job or expose less",
+                f"the answer is larger than {self._limit} bytes; expose less, or raise the limit "
+                "of the job (limits.body_bytes, or body_size_limit in prometheus.yml)",
             )
         self._data += part

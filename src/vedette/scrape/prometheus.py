@@ -37,6 +37,7 @@ class GlobalScrape:
     targets: int = 0
     dropped: int = 0
     formats: FormatOptions = field(default_factory=FormatOptions)
+    legacy_names: bool = False
 
 
 def read_global_scrape(section: Section | None, warnings: list[str]) -> GlobalScrape:
@@ -51,6 +52,7 @@ def read_global_scrape(section: Section | None, warnings: list[str]) -> GlobalSc
         interval_ms=interval,
         timeout_ms=_timeout(section, interval, default.timeout_ms),
         formats=_formats(section, default.formats, warnings),
+        legacy_names=section.text("metric_name_validation_scheme") == "legacy",
     )
 
 
@@ -78,6 +80,7 @@ def read_scrape_config(
         track_stale_timestamps=section.boolean("track_timestamps_staleness", False),
         http=read_http_settings(section, base),
         compression=section.boolean("enable_compression", True),
+        legacy_names=_legacy(section, common),
         limits=_limits(limits),
         formats=_formats(section, common.formats, warnings),
         discovery=discovery or (StaticDiscovery(()),),
@@ -91,6 +94,11 @@ def read_scrape_config(
             _unused(section, key, warnings)
     section.done()
     return job
+
+
+def _legacy(section: Section, common: GlobalScrape) -> bool:
+    given = section.text("metric_name_validation_scheme")
+    return given == "legacy" if given else common.legacy_names
 
 
 def _unused(section: Section, key: str, warnings: list[str]) -> None:

@@ -65,6 +65,7 @@ class ScrapeJob:
         http: credentials, TLS, proxy. Redirects are not followed unless asked for: a target may
             send Vedette anywhere with them.
         compression: whether gzip is asked for.
+        legacy_names: whether a name beyond letters, digits, ``_`` and ``:`` fails the scrape.
         formats: which exposition formats are asked for, and what is kept of histograms.
         relabel, metric_relabel: rules for discovered targets, and for scraped series.
         target_limit: with more targets than this none is scraped; 0: no limit.
@@ -87,6 +88,7 @@ class ScrapeJob:
     track_stale_timestamps: bool = False
     http: HttpSettings = _CAREFUL
     compression: bool = True
+    legacy_names: bool = False
     limits: ScrapeLimits = ScrapeLimits()
     formats: FormatOptions = field(default_factory=FormatOptions)
     discovery: tuple[DiscoverySettings, ...] = ()

@@ -6,6 +6,7 @@ that vanish get a staleness marker. It reads no clock and does no IO.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -34,7 +35,9 @@ REPORT = (
 """Series that every scrape reports about itself, named as in Prometheus."""
 
 MAX_KEPT = 10_000_000
-_FATAL = ("sample_limit", "label_limit", "label_length")
+_FATAL = ("sample_limit", "label_limit", "label_length", "legacy_name")
+_LEGACY_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LEGACY_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 # A sample of its own family stands with HELP, TYPE and UNIT.
 _LINES_PER_SAMPLE = 4
@@ -64,6 +67,7 @@ class SeriesLabels:
         self._honor = target.job.honor_labels
         self._limits = target.job.limits
         self._normalise = target.normalise_buckets
+        self._legacy = target.job.legacy_names
         self._rules = Relabeller(target.job.metric_relabel)
         self._room = 0
         self.cumulative: list[Labels] = []
@@ -96,6 +100,8 @@ class SeriesLabels:
                 raise RejectedLineError("name", "metric_relabel_configs leave no metric name")
             merged = kept
         self._check(merged)
+        if self._legacy:
+            _check_names(merged)
         self._room -= 1
         if self._room < 0:
             # No number is given to series of a scrape that will fail.
@@ -120,6 +126,16 @@ class SeriesLabels:
                     f"{len(value)} characters; at most {limits.name_length} and "
                     f"{limits.value_length}",
                 )
+
+
+def _check_names(labels: Mapping[str, str]) -> None:
+    """Refuse names that only Prometheus 3 allows."""
+    for name in labels:
+        if not _LEGACY_LABEL.fullmatch(name):
+            raise RejectedLineError("legacy_name", f'invalid label name "{name[:80]}"')
+    if not _LEGACY_METRIC.fullmatch(labels[METRIC_NAME]):
+        message = f'invalid metric name "{labels[METRIC_NAME][:80]}"'
+        raise RejectedLineError("legacy_name", message)
 
 
 def counts_from_zero(labels: Mapping[str, str], family_type: str) -> bool:
@@ -384,7 +400,7 @@ class TargetScrape:
             raise ScrapeError(
                 "line_limit",
                 f"the answer holds {lines} lines with comments and empty ones, far more than the "
-                f"limit of {limit} samples needs; raise limits.samples of the job or expose less",
+                f"limit of {limit} samples needs; expose less, or raise limits.samples of the job",
             )
         lines -= count(body, b"\n#") + body.startswith(b"#")
         if lines > limit and lines - count(body, b"\n\n") > limit:

@@ -149,6 +149,16 @@ def test_every_key_of_a_job_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default.limits.kept_samples == 100
 
 
+def test_names_of_before_prometheus_3() -> None:
+    """The scheme of ``global`` holds unless a job says otherwise; it also asks for escaping."""
+    first, second = read(
+        "global: {metric_name_validation_scheme: legacy}\n"
+        "scrape_configs: [{job_name: a}, {job_name: b, metric_name_validation_scheme: utf8}]"
+    )
+    assert (first.legacy_names, first.formats.escaping) == (True, "underscores")
+    assert not second.legacy_names
+
+
 def test_every_discovery_is_read() -> None:
     """Each mechanism becomes settings of its own, files looked up beside the configuration."""
     job, default = read(EVERYTHING)

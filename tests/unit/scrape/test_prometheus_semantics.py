@@ -124,6 +124,17 @@ def test_strict_limits_of_labels_fail_the_scrape(limits: ScrapeLimits, reason: s
     assert caught.value.reason == reason
 
 
+def test_legacy_names_fail_the_scrape_if_asked_for() -> None:
+    """``metric_name_validation_scheme: legacy`` takes no name that Prometheus 2 would refuse."""
+    text = '{"a.b","c"="d"} 1\n'
+    strict = ScrapeLimits(strict=True)
+    assert OneTarget(limits=strict).answer(text)[f"up{{{OWN}}}"] == 1
+    for body in (text, 'm{"a.b"="c"} 1\n'):
+        with pytest.raises(ScrapeError) as caught:
+            OneTarget(limits=strict, legacy_names=True).answer(body)
+        assert caught.value.reason == "legacy_name"
+
+
 def test_staleness_of_series_with_timestamps_is_tracked_if_asked_for() -> None:
     """``track_timestamps_staleness`` marks their end; without it they just stop."""
     for tracked in (True, False):
