@@ -75,6 +75,8 @@ class Flusher:
             StorageError: the store refused; repeating changes nothing that was inserted.
             OSError: the segment cannot be read or renamed.
         """
+        # A deletion that is executed again must not find what came after it.
+        self._spool.settle()
         aside = _Aside()
         for part, chunks in enumerate(sample_parts(aside.passing(self._spool.read(segment)))):
             try:
@@ -85,7 +87,7 @@ class Flusher:
         self._flush_exemplars(segment, exemplar_parts(aside.exemplars, aside.series))
         self._flush_events(segment, aside.events)
         self._delete(aside.deletions)
-        self._spool.retire(segment)
+        self._spool.retire(segment, final=bool(aside.deletions))
         self.stats.segments += 1
 
     def _flush_exemplars(

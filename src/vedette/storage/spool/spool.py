@@ -169,6 +169,7 @@ class Spool:
         self._number = 0
         self._sequence = 0
         self._holds: dict[str, int] = {}
+        self._unsettled = False
 
     # Start
 
@@ -456,8 +457,21 @@ class Spool:
         """Return the name under which the column store knows a part of ``segment``."""
         return f"{self._id.hex()}/{segment.number}/{part}"
 
-    def retire(self, segment: Segment) -> None:
+    def settle(self) -> None:
+        """Return when a retirement that has to outlive a power cut would do so.
+
+        Raises:
+            OSError: the folder cannot be synced.
+        """
+        if self._unsettled:
+            self._files.sync_names()
+            self._unsettled = False
+
+    def retire(self, segment: Segment, *, final: bool = False) -> None:
         """Note that the column store durably has all of ``segment``.
+
+        A power cut may undo that, and the segment is flushed again; where it is ``final``, only
+        until the next :meth:`settle`.
 
         Raises:
             OSError: the file cannot be renamed; it is flushed again after a restart.
@@ -466,6 +480,7 @@ class Spool:
         name = segment_name(segment.number, state)
         if segment.name != name:
             self._files.rename(segment.name, name)
+        self._unsettled |= final
         if segment.damaged:
             self.stats.damaged_segments += 1
             self.stats.damaged_bytes += segment.damaged
