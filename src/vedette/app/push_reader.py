@@ -9,7 +9,9 @@ import numpy as np
 from vedette.model.arrays import I32
 from vedette.model.histograms import histogram_value
 from vedette.model.labels import Labels
+from vedette.receive.push import WAY
 from vedette.receive.push_groups import PushedFamily, PushedSample
+from vedette.receive.stats import IntakeStats
 from vedette.receive.wire.errors import WireError
 from vedette.scrape.exposition import ExpositionParser
 from vedette.scrape.families import member_of
@@ -36,8 +38,12 @@ class _Series:
         return np.array(out, np.int32)
 
 
-def read_push(body: bytes, content_type: str) -> tuple[PushedFamily, ...]:
+def read_push(
+    body: bytes, content_type: str, stats: IntakeStats | None = None
+) -> tuple[PushedFamily, ...]:
     """Return the families of a body in any exposition format; implements ``BodyReader``.
+
+    Groups have no exemplars; those of the body are counted in ``stats``.
 
     Raises:
         WireError: it is malformed, or a sample has a timestamp.
@@ -59,6 +65,8 @@ def read_push(body: bytes, content_type: str) -> tuple[PushedFamily, ...]:
     except ExpositionError as error:
         raise WireError(error.reason, str(error)) from None
     _check(found, series)
+    if stats is not None and found.exemplars:
+        stats.dropped(WAY, "exemplar", len(found.exemplars))
     return _families(found, series, dict(parser.metadata))
 
 

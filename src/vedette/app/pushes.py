@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 
 import orjson
 
@@ -43,7 +44,7 @@ class Pushes:
             storage.ingest,
             stats,
             clock,
-            read_push,
+            partial(read_push, stats=stats),
             GroupFile(settings.server.data_dir / "push-groups.json"),
             settings.push,
             storage.metadata,

@@ -156,7 +156,10 @@ class OtlpHandler:
             changes = self.deltas.begin()
             export = await self._store(request, changes, app, len(data))
             if not export.code:
+                before = self.deltas.forgotten
                 changes.commit()
+                if self.deltas.forgotten > before:
+                    self._stats.dropped(WAY, "delta_forgotten", self.deltas.forgotten - before)
             return export
 
     async def _store(

@@ -38,6 +38,7 @@ from vedette.model.histograms import histogram_value
 from vedette.receive.otlp import JSON, PROTOBUF, OtlpHandler
 from vedette.receive.otlp_grpc import OtlpGrpcServer
 from vedette.receive.stats import IntakeStats
+from vedette.receive.wire.otlp_delta import DeltaSums
 from vedette.storage.interface import OverloadedError
 from vedette.web.asgi import WebApp
 from vedette.web.services import IntakeAnswer
@@ -260,6 +261,20 @@ async def test_a_full_queue_sends_the_sender_away() -> None:
     bench.store.error = None
     assert (await post(bench, body))[0] == 200
     assert bench.last() == {"d_total": 2.0}
+
+
+async def test_forgotten_sums_are_counted() -> None:
+    """More delta series than are remembered: the counter tells how many were forgotten."""
+    bench = Bench()
+    bench.handler.deltas = DeltaSums(most=1)
+    message = ExportMetricsServiceRequest()
+    metrics = message.resource_metrics.add().scope_metrics.add().metrics
+    for name in ("a", "b", "c"):
+        metric = metrics.add(name=name)
+        metric.sum.aggregation_temporality = 1
+        metric.sum.data_points.add(as_int=2, time_unix_nano=1_700_000_000 * 10**9)
+    assert (await post(bench, message.SerializeToString()))[0] == 200
+    assert bench.stats.snapshot().dropped == {("otlp", "delta_forgotten"): 2}
 
 
 async def test_grpc_needs_its_key() -> None:

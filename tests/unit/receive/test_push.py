@@ -9,6 +9,7 @@ import math
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class Bench:
             self.store,
             self.stats,
             self.clock,
-            read_push,
+            partial(read_push, stats=self.stats),
             self.file,
             PushSettings(**settings),
         )
@@ -174,7 +175,7 @@ async def test_the_clients_of_pushgateway_push(bench: Bench) -> None:
 
 async def test_formats(bench: Bench) -> None:
     """OpenMetrics, protobuf with native histograms, gzip, and text under a form's type."""
-    openmetrics = "# TYPE a counter\na_total 1\na_created 9\n# EOF\n"
+    openmetrics = '# TYPE a counter\na_total 1 # {t="x"} 1\na_created 9\n# EOF\n'
     kind = "application/openmetrics-text; version=1.0.0"
     assert await bench.push("job/om", openmetrics, content_type=kind) == 200
     native = whole(1, 2) + double(2, 3) + spans(12, [(0, 1)]) + zigzag(13, 2)
@@ -189,6 +190,7 @@ async def test_formats(bench: Bench) -> None:
     assert await bench.push("job/form", "b 2", **form) == 200
     packed = gzip.compress(b"c 3\n")
     assert await bench.push("job/gz", packed, content_encoding="gzip") == 200
+    assert bench.stats.snapshot().dropped == {("push", "exemplar"): 1}
     stored = await bench.stored()
     assert stored['a_total{job="om"}'] == 1.0
     assert (stored['b{job="form"}'], stored['c{job="gz"}']) == (2.0, 3.0)
