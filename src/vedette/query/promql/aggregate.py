@@ -229,13 +229,13 @@ def streamed(
     if natives:
         budget.need(natives.nbytes)
         notes = Notes(remarks, node.expr.span, stream.labels)
-        values, present, histograms = _with_histograms(node.op, totals, natives, notes)
+        values, present, histograms = _with_histograms(node.op, totals, natives, notes, budget)
         return Vector(labels, values.T, present.T, unnamed, histograms)
     return Vector(labels, values.T, None if present.all() else present.T, unnamed)
 
 
 def _with_histograms(
-    op: str, totals: _Totals, natives: GroupedHistograms, notes: Notes
+    op: str, totals: _Totals, natives: GroupedHistograms, notes: Notes, budget: Budget
 ) -> tuple[F64, Mask, Histograms | None]:
     """Return values float64[K, G], presence, and histograms (turned to series × steps)."""
     values, floats = totals.result(), totals.counts() > 0
@@ -246,7 +246,7 @@ def _with_histograms(
         counts = natives.counts((values.shape[0], values.shape[1]))
         values = values + counts if op == "count" else values
         return values, floats | (counts > 0), None
-    sums = natives.sums(floats, op == "avg", notes)
+    sums = natives.sums(floats, op == "avg", notes, budget)
     present, histograms = floats & ~sums.spoiled, sums.histograms
     if histograms is not None:
         present |= histograms.index >= 0

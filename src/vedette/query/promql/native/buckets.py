@@ -97,14 +97,18 @@ class CustomLayouts:
     def __init__(self, histograms: Histograms) -> None:
         self.of_row = np.zeros(histograms.rows, np.int64)
         self.bounds: list[F64] = [np.zeros(0)]
-        known: dict[bytes, int] = {b"": 0}
-        offsets = histograms.custom_offsets
-        for row in np.flatnonzero(offsets[1:] > offsets[:-1]).tolist():
-            own = histograms.custom_bounds[offsets[row] : offsets[row + 1]]
-            number = known.setdefault(own.tobytes(), len(self.bounds))
-            if number == len(self.bounds):
-                self.bounds.append(own)
-            self.of_row[row] = number
+        lengths = np.diff(histograms.custom_offsets)
+        for length in np.unique(lengths[lengths > 0]).tolist():
+            rows = np.flatnonzero(lengths == length)
+            each = histograms.custom_offsets[rows][:, None] + np.arange(length)
+            table = histograms.custom_bounds[each]
+            # Nearly always all are alike; sorting them to find that out is slow.
+            kinds, which = table[:1], np.zeros(len(rows), np.int64)
+            if (table != table[0]).any():
+                kinds, found = np.unique(table, axis=0, return_inverse=True)
+                which = found.ravel().astype(np.int64)
+            self.of_row[rows] = which + len(self.bounds)
+            self.bounds += list(kinds)
 
     def common(self, layouts: frozenset[int]) -> int:
         """Return the layout of the bounds that all of ``layouts`` have."""

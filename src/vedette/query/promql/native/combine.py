@@ -9,12 +9,14 @@ bounds at the bounds that all have. Source: "Native Histograms" in Prometheus' s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vedette.model.arrays import F64, I64, Mask
-from vedette.model.histograms import CUSTOM_BUCKETS, Histograms
+from vedette.model.histograms import CUSTOM_BUCKETS, Histograms, joined
+from vedette.query.promql.budget import Budget
 from vedette.query.promql.native.buckets import (
     CustomLayouts,
     coarser,
@@ -24,6 +26,15 @@ from vedette.query.promql.native.buckets import (
 )
 from vedette.query.promql.native.hints import GAUGE, NOT_RESET, RESET, UNKNOWN
 from vedette.query.promql.native.sums import sums_by_key
+
+_PIECE = 1 << 20
+"""Buckets that are added up at once."""
+
+_TERM_BYTES = 120
+"""Memory for a bucket while it is added up: its place, its key, the order of keys."""
+
+_RESULT_BYTES = 16
+"""Memory for a bucket of a sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +133,47 @@ def combine(
             *bounds,
         )
     return Combined(result, mixed, reconciled, collided)
+
+
+def combine_within(
+    budget: Budget, histograms: Histograms, terms: Terms, groups: int, finest: I64 | None = None
+) -> Combined:
+    """Return as :func:`combine`, some groups at a time, and never more memory than is left.
+
+    Raises:
+        QueryError: the sums need more than the query may spend.
+    """
+    size = np.diff(histograms.positive_offsets) + np.diff(histograms.negative_offsets) + 2
+    cost = size[terms.row]
+    total = int(cost.sum())
+    budget.need(
+        _TERM_BYTES * min(total, _PIECE)
+        + _RESULT_BYTES * min(total, groups * int(size.max(initial=0)))
+    )
+    if total <= _PIECE:
+        return combine(histograms, terms, groups, finest)
+    if (terms.group[1:] < terms.group[:-1]).any():
+        terms = terms.take(np.argsort(terms.group, kind="stable"))
+        cost = size[terms.row]
+    reached = np.cumsum(np.bincount(terms.group, weights=cost, minlength=groups))
+    cuts = np.flatnonzero(np.diff(reached // _PIECE)) + 1
+    edges = [0, *cuts.tolist(), groups]
+    parts = []
+    for first, end in pairwise(edges):
+        budget.check()
+        a, b = np.searchsorted(terms.group, [first, end]).tolist()
+        rows, place = np.unique(terms.row[a:b], return_inverse=True)
+        some = Terms(terms.group[a:b] - first, place.ravel().astype(np.int64), terms.weight[a:b])
+        used = histograms.take(rows, rows.astype(np.int32))
+        limit = None if finest is None else finest[first:end]
+        parts.append(combine(used, some, end - first, limit))
+    index = np.arange(groups, dtype=np.int32)
+    return Combined(
+        joined([part.histograms for part in parts], index),
+        np.concatenate([part.mixed for part in parts]),
+        np.concatenate([part.reconciled for part in parts]),
+        np.concatenate([part.collided for part in parts]),
+    )
 
 
 def _any(ids: I64, groups: int) -> Mask:
@@ -231,16 +283,19 @@ def _lowered(
 ) -> _Side:
     group = terms.group[side.term]
     own = histograms.schema[terms.row][side.term].astype(np.int64)
-    exponential = own != CUSTOM_BUCKETS
-    number = np.where(
-        exponential, coarser(side.number, np.maximum(own - schema[group], 0)), side.number
-    )
+    number = side.number
+    if (own != schema[group]).any():
+        lowered = coarser(number, np.maximum(own - schema[group], 0))
+        number = np.where(own == CUSTOM_BUCKETS, number, lowered)
     with np.errstate(invalid="ignore", over="ignore"):
         value = side.count * terms.weight[side.term]
     inside = np.zeros(len(number), np.bool_)
-    if (threshold > 0).any():
-        edge = exponential_bound(side.number, np.where(exponential, own, 0))
-        inside = exponential & (edge <= threshold[group])
+    # No bucket lies within the zero bucket of its own histogram.
+    wider = histograms.zero_threshold[terms.row] < threshold[terms.group]
+    if wider.any():
+        some = np.flatnonzero(wider[side.term])
+        edge = exponential_bound(side.number[some], own[some])
+        inside[some[edge <= threshold[group[some]]]] = True
     return _Side(group[~inside], number[~inside], value[~inside], group[inside], value[inside])
 
 

@@ -62,25 +62,49 @@ def _fell(h: Histograms, current: I64, before: I64) -> Mask:
     """Return bool[P]: whether a bucket counts less; both kinds of buckets agree, resolution too."""
     edge = h.zero_threshold[current]
     custom = is_custom(h)[current]
+    schema, old_schema = h.schema[current].astype(np.int64), h.schema[before].astype(np.int64)
     zero = h.zero_count[before].copy()
     reset = np.zeros(len(current), np.bool_)
     for positive in (True, False):
         new, old = (_of_rows(h, rows, positive) for rows in (current, before))
-        exponential = ~custom[old.pair]
-        schema = np.where(exponential, h.schema[before][old.pair], 0).astype(np.int64)
-        upper = exponential_bound(old.number, schema)
-        lower = exponential_bound(old.number - 1, schema)
-        at = edge[old.pair]
-        reset[old.pair[exponential & (lower < at) & (at < upper)]] = True
-        inside = exponential & (upper <= at)
-        zero += np.bincount(old.pair[inside], weights=old.count[inside], minlength=len(zero))
-        by = np.where(exponential, schema - h.schema[current][old.pair], 0)
-        old = _Buckets(old.pair, coarser(old.number, by), old.count).take(~inside)
+        wider = edge != h.zero_threshold[before]
+        if wider.any():
+            old = _outside(h, before, old, (edge, wider), (reset, zero))
+        if (schema != old_schema).any():
+            by = np.where(custom, 0, old_schema - schema)
+            old = _Buckets(old.pair, coarser(old.number, by[old.pair]), old.count)
         if custom.any() and positive:
             new, old = _reconciled(h, (current, before), (new, old), custom)
         left, right = _aligned(new, old)
         reset[left.pair[left.count < right]] = True
     return reset | (h.zero_count[current] < zero)
+
+
+def _outside(
+    h: Histograms,
+    before: I64,
+    old: _Buckets,
+    edges: tuple[F64, Mask],
+    out: tuple[Mask, F64],
+) -> _Buckets:
+    """Return the buckets outside of zero buckets that became wider (``edges``: where, which).
+
+    Those inside are added to the second of ``out``; where an edge cuts through a bucket, the first
+    is set.
+    """
+    edge, wider = edges
+    reset, zero = out
+    some = np.flatnonzero(wider[old.pair])
+    pair, number = old.pair[some], old.number[some]
+    schema = h.schema[before][pair].astype(np.int64)
+    upper, lower = exponential_bound(number, schema), exponential_bound(number - 1, schema)
+    at = edge[pair]
+    reset[pair[(lower < at) & (at < upper)]] = True
+    inside = some[upper <= at]
+    np.add.at(zero, old.pair[inside], old.count[inside])
+    kept = np.ones(len(old.pair), np.bool_)
+    kept[inside] = False
+    return old.take(kept)
 
 
 def _reconciled(
@@ -128,9 +152,9 @@ def _of_rows(h: Histograms, rows: I64, positive: bool) -> _Buckets:
 
 def _aligned(left: _Buckets, right: _Buckets) -> tuple[_Buckets, F64]:
     """Return the buckets that either side has, with the counts of both (0 where it has none)."""
-    number = np.concatenate([left.number, right.number])
-    if not len(number):
+    if np.array_equal(left.number, right.number) and np.array_equal(left.pair, right.pair):
         return left, right.count
+    number = np.concatenate([left.number, right.number])
     least = number.min()
     width = int(number.max() - least) + 1
     keys = np.concatenate([left.pair, right.pair]) * width + (number - least)

@@ -14,7 +14,7 @@ import numpy as np
 from vedette.model.arrays import I64, Mask
 from vedette.model.histograms import Histograms, joined
 from vedette.query.promql.extended import Edges
-from vedette.query.promql.native.combine import Terms, combine
+from vedette.query.promql.native.combine import Terms, combine_within
 from vedette.query.promql.native.compare import detect_resets
 from vedette.query.promql.native.flat import Cells, Sampled, counted, listed
 from vedette.query.promql.native.hints import GAUGE, forgetful
@@ -54,7 +54,8 @@ def rates(sampled: Sampled, function: OfFloats, edges: Edges, counter: bool, rat
     joint = joined([sampled.histograms, left, right], np.zeros(0, np.int32))
     terms = _Corrected(sampled, cells, joint, left_on, resets).terms(counter)
     weight = terms.weight / (edges.span / 1000.0) if rate else terms.weight
-    result = combine(joint, Terms(terms.group, terms.row, weight), len(cells))
+    weighted = Terms(terms.group, terms.row, weight)
+    result = combine_within(sampled.windows.budget, joint, weighted, len(cells))
     sound = remark(sampled, cells.series, result, "subtraction")
     return finished(cells, (values, present), as_gauges(result.histograms), sound)
 
@@ -112,7 +113,8 @@ def _between(sampled: Sampled, pair: tuple[I64, I64], at: I64, resets: Mask) -> 
         np.concatenate([rows[newer], rows[older[rest]]]),
         np.concatenate([share, 1.0 - share[rest]]),
     )
-    return combine(sampled.histograms, terms, len(at)).histograms
+    budget = sampled.windows.budget
+    return combine_within(budget, sampled.histograms, terms, len(at)).histograms
 
 
 def _hints(sampled: Sampled, cells: Cells, counter: bool) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 
 from vedette.model.arrays import F64, I64, Mask
 from vedette.model.histograms import Histograms, joined
+from vedette.query.promql.budget import Budget
 from vedette.query.promql.native.cells import CellsOf
-from vedette.query.promql.native.combine import Terms, combine
+from vedette.query.promql.native.combine import Terms, combine_within
 from vedette.query.promql.native.notes import MIXED_IN_AGGREGATION, MIXED_KINDS, Notes
 
 _TERM_BYTES = 24
@@ -45,7 +46,7 @@ class GroupedHistograms:
     def nbytes(self) -> int:
         """What adding them up takes."""
         terms = sum(len(part[0]) for part in self._terms) * _TERM_BYTES
-        return terms + 3 * sum(part.nbytes for part in self._parts)
+        return terms + sum(part.nbytes for part in self._parts)
 
     def __bool__(self) -> bool:
         return bool(self._terms)
@@ -57,7 +58,7 @@ class GroupedHistograms:
             np.add.at(out, (step, group), 1.0)
         return out
 
-    def sums(self, floats: Mask, mean: bool, notes: Notes) -> Sums:
+    def sums(self, floats: Mask, mean: bool, notes: Notes, budget: Budget) -> Sums:
         """Return the sums (or means) of each group and step.
 
         ``floats``: bool[K, G], where a group has floats too.
@@ -77,7 +78,7 @@ class GroupedHistograms:
         if mean:
             weight = 1.0 / np.bincount(place, minlength=len(keys))[place]
         everything = joined(self._parts, np.zeros(0, np.int32))
-        found = combine(everything, Terms(place, rows, weight), len(keys))
+        found = combine_within(budget, everything, Terms(place, rows, weight), len(keys))
         _remark(found.mixed, found.reconciled, found.collided, series[found.mixed[place]], notes)
         cells = CellsOf(floats.shape)
         sound = np.flatnonzero(~found.mixed)

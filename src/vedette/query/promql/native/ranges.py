@@ -13,10 +13,10 @@ from dataclasses import replace
 import numpy as np
 
 from vedette.model.arrays import F64, I64, Mask
-from vedette.model.histograms import Histograms
+from vedette.model.histograms import Histograms, joined
 from vedette.query.promql.native.buckets import is_custom
 from vedette.query.promql.native.cells import CellsOf
-from vedette.query.promql.native.combine import Combined, Terms, combine, scaled
+from vedette.query.promql.native.combine import Combined, Terms, combine_within, scaled
 from vedette.query.promql.native.compare import equal
 from vedette.query.promql.native.flat import Cells, Sampled, nothing
 from vedette.query.promql.native.hints import GAUGE
@@ -35,8 +35,8 @@ OfFloats = Callable[[Windows], tuple[F64, Mask | None]]
 Found = tuple[F64, Mask, Histograms | None]
 """Values float64[K, S], presence, and histograms."""
 
-_CELLS = 1 << 21
-"""Buckets that are added up at once."""
+_SAMPLES = 1 << 20
+"""Samples of windows that are listed at once."""
 
 
 def like_floats(sampled: Sampled, function: OfFloats) -> Found:
@@ -122,42 +122,28 @@ def _summed(sampled: Sampled, function: OfFloats, mean: bool) -> Found:
     cells = Cells.of(sampled, natives)
     if not len(cells):
         return values, present, None
+    # Only as many windows at once as their samples, listed window by window, take little memory.
     count = cells.last - cells.first + 1
-    rows, found = sampled.rows, CellsOf(values.shape)
-    done = np.zeros(len(cells), np.bool_)
-    parts = []
-    for some in _in_pieces(sampled, count):
-        sampled.windows.budget.check()
-        group = np.repeat(np.arange(len(some)), count[some])
-        at = np.arange(len(group)) - np.repeat(np.cumsum(count[some]) - count[some], count[some])
-        row = rows[np.repeat(cells.first[some], count[some]) + at]
-        weight = 1.0 / np.repeat(count[some], count[some]) if mean else np.ones(len(group))
-        result = combine(sampled.histograms, Terms(group, row, weight), len(some))
-        sound = remark(sampled, cells.series[some], result, "aggregation", collisions=True)
-        done[some[sound]] = True
-        kept = np.flatnonzero(sound)
-        parts.append(result.histograms.take(kept, np.arange(len(kept), dtype=np.int32)))
-    where = mask_at(cells.mask, done)
-    place = 0
-    flat = np.flatnonzero(where)
-    for part in parts:
-        piece = np.zeros(where.size, np.bool_)
-        piece[flat[place : place + part.rows]] = True
-        found.put(piece.reshape(where.shape), part)
-        place += part.rows
-    return values, present | where, found.result()
-
-
-def _in_pieces(sampled: Sampled, count: I64) -> list[I64]:
-    """Return windows int64[m] whose histograms can be added up at once."""
-    natives = sampled.histograms
-    buckets = len(natives.positive_index) + len(natives.negative_index) + 2 * natives.rows
-    size = count * max(1, buckets // max(natives.rows, 1))
-    total = np.cumsum(size)
-    pieces = total // _CELLS
-    sampled.windows.budget.need(64 * min(int(total[-1]), _CELLS) if len(total) else 0)
+    pieces = np.cumsum(count) // _SAMPLES
     cuts = np.flatnonzero(np.diff(pieces)) + 1
-    return np.split(np.arange(len(count)), cuts)
+    sound, parts = [], []
+    for some in np.split(np.arange(len(cells)), cuts):
+        terms = _all_samples(sampled, cells, some, mean)
+        budget = sampled.windows.budget
+        result = combine_within(budget, sampled.histograms, terms, len(some))
+        sound.append(remark(sampled, cells.series[some], result, "aggregation", collisions=True))
+        parts.append(result.histograms)
+    everything = joined(parts, np.arange(len(cells), dtype=np.int32))
+    return finished(cells, (values, present), everything, np.concatenate(sound))
+
+
+def _all_samples(sampled: Sampled, cells: Cells, some: I64, mean: bool) -> Terms:
+    """Return all samples of the windows ``some``, or the share that each has in their mean."""
+    first, count = cells.first[some], cells.last[some] - cells.first[some] + 1
+    group = np.repeat(np.arange(len(some)), count)
+    at = np.arange(len(group)) - np.repeat(np.cumsum(count) - count, count)
+    weight = 1.0 / count if mean else np.ones(len(some))
+    return Terms(group, sampled.rows[first[group] + at], weight[group])
 
 
 def newest_rates(sampled: Sampled, function: OfFloats) -> Found:
@@ -200,7 +186,7 @@ def _newest_pairs(sampled: Sampled, function: OfFloats, rate: bool) -> Found:
         np.concatenate([now, old[kept]]),
         np.concatenate([1.0 / seconds, -1.0 / seconds[kept]]),
     )
-    result = combine(sampled.histograms, terms, len(cells))
+    result = combine_within(windows.budget, sampled.histograms, terms, len(cells))
     sound = remark(sampled, cells.series, result, "subtraction")
     return finished(cells, (values, floats), as_gauges(result.histograms), sound)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from vedette.model.arrays import F64, I64, Mask
 from vedette.query.promql.native.buckets import CustomLayouts
-from vedette.query.promql.native.combine import Terms, combine
+from vedette.query.promql.native.combine import Terms, combine_within
 from vedette.query.promql.native.flat import Cells, Sampled, counted, extremes, listed
 from vedette.query.promql.native.hints import GAUGE
 from vedette.query.promql.native.notes import MIXED_KINDS, NOT_COUNTER, NOT_GAUGE
@@ -48,7 +48,8 @@ def rates(sampled: Sampled, function: OfFloats, counter: bool, per_second: bool)
         if (schema != schema[0]).any():
             finest = extremes(schema, begin, cells.last)
     terms = _terms(sampled, cells, (lost, zero), resets)
-    result = combine(sampled.histograms, terms.take(~mixed[terms.group]), len(cells), finest)
+    budget, used = sampled.windows.budget, terms.take(~mixed[terms.group])
+    result = combine_within(budget, sampled.histograms, used, len(cells), finest)
     sampled.notes.warn(MIXED_KINDS, cells.series[result.mixed])
     _reconciled(sampled, cells, lost, result.reconciled)
     origin = sampled.histograms.count[sampled.rows[cells.first]]
