@@ -38,6 +38,7 @@ class GlobalScrape:
     dropped: int = 0
     formats: FormatOptions = field(default_factory=FormatOptions)
     legacy_names: bool = False
+    extra_metrics: bool = False
 
 
 def read_global_scrape(section: Section | None, warnings: list[str]) -> GlobalScrape:
@@ -53,6 +54,7 @@ def read_global_scrape(section: Section | None, warnings: list[str]) -> GlobalSc
         timeout_ms=_timeout(section, interval, default.timeout_ms),
         formats=_formats(section, default.formats, warnings),
         legacy_names=section.text("metric_name_validation_scheme") == "legacy",
+        extra_metrics=section.boolean("extra_scrape_metrics", False),
     )
 
 
@@ -81,6 +83,7 @@ def read_scrape_config(
         http=read_http_settings(section, base),
         compression=section.boolean("enable_compression", True),
         legacy_names=_legacy(section, common),
+        extra_metrics=section.boolean("extra_scrape_metrics", common.extra_metrics),
         limits=_limits(limits),
         formats=_formats(section, common.formats, warnings),
         discovery=discovery or (StaticDiscovery(()),),
@@ -166,8 +169,6 @@ def _formats(section: Section, common: FormatOptions, warnings: list[str]) -> Fo
         escaping = common.escaping
     if section.text("scrape_failure_log_file"):
         _unused(section, "scrape_failure_log_file", warnings)
-    if section.boolean("extra_scrape_metrics", False):
-        _unused(section, "extra_scrape_metrics", warnings)
     return replace(
         common,
         protocols=_protocols(section) or common.protocols,

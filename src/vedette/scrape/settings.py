@@ -68,6 +68,7 @@ class ScrapeJob:
         legacy_names: whether a name beyond letters, digits, ``_`` and ``:`` fails the scrape.
         formats: which exposition formats are asked for, and what is kept of histograms.
         relabel, metric_relabel: rules for discovered targets, and for scraped series.
+        extra_metrics: whether scrapes also report their time-out, sample limit and body size.
         target_limit: with more targets than this none is scraped; 0: no limit.
         keep_dropped: how many dropped targets are shown; 0: all (up to a bound of our own).
 
@@ -94,6 +95,7 @@ class ScrapeJob:
     discovery: tuple[DiscoverySettings, ...] = ()
     relabel: tuple[RelabelRule, ...] = ()
     metric_relabel: tuple[RelabelRule, ...] = ()
+    extra_metrics: bool = False
     target_limit: int = 0
     keep_dropped: int = 0
 

@@ -34,6 +34,9 @@ REPORT = (
 )
 """Series that every scrape reports about itself, named as in Prometheus."""
 
+EXTRA_REPORT = ("scrape_timeout_seconds", "scrape_sample_limit", "scrape_body_size_bytes")
+"""Further ones where the job has ``extra_metrics``."""
+
 MAX_KEPT = 10_000_000
 _FATAL = ("sample_limit", "label_limit", "label_length", "legacy_name")
 _LEGACY_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -222,7 +225,9 @@ class TargetScrape:
         self._parser = self._parser_of(Format.TEXT)
         self._alive = _NO_REFS
         self._layout = _Layout(np.full(1, -1, np.int32), _NO_REFS, _NO_REFS, _NO_REFS)
-        self._report = np.full(len(REPORT), -1, np.int32)
+        self._names = REPORT + (EXTRA_REPORT if target.job.extra_metrics else ())
+        self._report = np.full(len(self._names), -1, np.int32)
+        self._body_bytes = 0
         # For the synthetic start of series that appear later than their target.
         self._succeeded = 0
         self._seen = _NO_REFS
@@ -256,6 +261,7 @@ class TargetScrape:
             self._check_samples(answer.body)
         if answer.format is not self._format:
             self._format, self._parser = answer.format, self._parser_of(answer.format)
+        self._body_bytes = len(answer.body)
         self._finish.begin()
         self._uncounted = []
         try:
@@ -305,9 +311,9 @@ class TargetScrape:
             rejected["duplicate_series"] = duplicates
         known = alive is self._alive
         added = 0 if known else int(np.isin(alive, self._alive, invert=True).sum())
-        facts = np.array([1.0, seconds, found.scraped, len(found.refs), added])
+        facts = self._facts(1.0, seconds, found.scraped, len(found.refs), added)
         batch = self._batch(layout.refs, _values(facts, plain, layout), alive, ts)
-        batch = _with_details(batch, plain, layout, found.exemplars, ts)
+        batch = _with_details(batch, len(self._names), plain, layout, found.exemplars, ts)
         batches: tuple[SampleBatch, ...] = (self._with_first_starts(batch),)
         if timed is not None:
             batches += (timed,)
@@ -352,10 +358,20 @@ class TargetScrape:
         ``found`` is how many samples there were, and how many were left by the rules.
         """
         report = self._report_refs()
-        values = np.array([0.0, seconds, *found, 0.0])
+        if not found[0]:
+            self._body_bytes = 0
+        values = self._facts(0.0, seconds, *found, 0.0)
         kept = report >= 0
         batch = self._batch(report[kept], values[kept], _NO_REFS, ts)
         return ScrapeRow((batch,), _NO_REFS, {})
+
+    def _facts(self, *usual: float) -> F64:
+        """Return the values of the report: the usual ones, and the further ones if wanted."""
+        if not self._target.job.extra_metrics:
+            return np.array(usual)
+        limits = self._target.job.limits
+        extra = (self._target.timeout_ms / 1000, limits.kept_samples, self._body_bytes)
+        return np.array([*usual, *extra])
 
     def gone(self, ts: int) -> SampleBatch:
         """Return staleness markers for everything: the target is scraped no more."""
@@ -411,10 +427,10 @@ class TargetScrape:
             )
 
     def _report_refs(self) -> I32:
-        """Return int32[5], −1 for those that the limit of series refuses."""
+        """Return int32[n], −1 for those that the limit of series refuses."""
         if (self._report < 0).any():
             labels = self._target.labels
-            self._report = self._index.refs([labels.merged({METRIC_NAME: n}) for n in REPORT])
+            self._report = self._index.refs([labels.merged({METRIC_NAME: n}) for n in self._names])
         return self._report
 
     def _split(self, found: Exposition) -> tuple[Exposition, SampleBatch | None]:
@@ -460,17 +476,21 @@ def _values(facts: F64, found: Exposition, layout: _Layout) -> F64:
 
 def _with_details(
     batch: SampleBatch,
+    report: int,
     found: Exposition,
     layout: _Layout,
     exemplars: tuple[Exemplar, ...],
     ts: int,
 ) -> SampleBatch:
-    """Return ``batch`` with the start timestamps, histograms and exemplars of the scrape."""
+    """Return ``batch`` with the start timestamps, histograms and exemplars of the scrape.
+
+    ``report`` series about the scrape itself stand before what was found.
+    """
     if found.start is None and found.histograms is None and not exemplars:
         return batch
     # Behind the places of the layout stand staleness markers, which have nothing of it.
     places = np.full(len(batch), -1, np.int64)
-    places[: len(layout.places)] = layout.places - len(REPORT)
+    places[: len(layout.places)] = layout.places - report
     start = histograms = None
     if found.start is not None:
         start = np.where(places >= 0, found.start[places], 0)

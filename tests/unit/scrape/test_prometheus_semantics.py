@@ -124,6 +124,23 @@ def test_strict_limits_of_labels_fail_the_scrape(limits: ScrapeLimits, reason: s
     assert caught.value.reason == reason
 
 
+def test_extra_metrics_of_a_scrape() -> None:
+    """Time-out, limit and size are reported where the job asks for them, also of a failure."""
+    one = OneTarget(extra_metrics=True, limits=ScrapeLimits(kept_samples=9), timeout_ms=1500)
+    stored = one.answer("m 1\nn 2\n")
+    assert stored[f"scrape_timeout_seconds{{{OWN}}}"] == 1.5
+    assert stored[f"scrape_sample_limit{{{OWN}}}"] == 9
+    assert stored[f"scrape_body_size_bytes{{{OWN}}}"] == 8
+    assert (stored[f"m{{{OWN}}}"], stored[f"n{{{OWN}}}"]) == (1, 2)
+    one.fail()
+    assert one.scrape.failure(one.ts, 0.1).batches[0].values.tolist()[-3:] == [1.5, 9, 0]
+    assert one.answer("m 2\n")[f"m{{{OWN}}}"] == 2
+    text = COUNTERS + "c_total 1\n"
+    before = one.ts
+    one.answer(text)
+    assert one.starts() == {f"c_total{{{OWN}}}": -before}
+
+
 def test_legacy_names_fail_the_scrape_if_asked_for() -> None:
     """``metric_name_validation_scheme: legacy`` takes no name that Prometheus 2 would refuse."""
     text = '{"a.b","c"="d"} 1\n'
