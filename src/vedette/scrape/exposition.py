@@ -47,6 +47,7 @@ _REFUSED = -1
 _MISSING = -2
 _NO_SAMPLE = -3
 _WAITING = -2
+_LEFT_OUT = -4
 _SPARE_ENTRIES = 1000
 _LINE_BYTES = 64 * 1024
 _AT_ONCE = 20_000
@@ -217,7 +218,7 @@ class ExpositionParser:
     def end(self, reading: TextReading) -> Exposition:
         """Return what the scrape brought, and remember it for the next one."""
         rows = self._rows = reading.rows
-        scraped = int((rows.entries != _NO_SAMPLE).sum())
+        lines = int((rows.entries != _NO_SAMPLE).sum())
         if self._waiting:
             self._refuse_waiting(reading)
         there = rows.entries >= 0
@@ -233,10 +234,12 @@ class ExpositionParser:
             histograms = None
         exemplars = self._exemplars(reading)
         stored = refs >= 0
+        # What became part of a histogram counts as that, as in Prometheus.
+        scraped = int((rows.entries == _REFUSED).sum()) + int((refs != UNSTORED).sum())
         if not stored.all():
             refs, values, ts, start = refs[stored], values[stored], ts[stored], start[stored]
             histograms = histograms.at(histograms.index[stored]) if histograms else None
-        self._bound(scraped)
+        self._bound(lines)
         refusals = reading.refusals.with_those(self._faulty_comments)
         return Exposition(
             refs,
@@ -352,7 +355,7 @@ class ExpositionParser:
         rows.ts[i] = sample.ts
         # A line that the fast way cannot cut keeps its place under a name that no line has.
         key = sample.key or b"\n" + Labels.of(scraped).canonical()
-        ref = UNSTORED if labels is None else _WAITING
+        ref = _WAITING if labels is not None else _LEFT_OUT if stored else UNSTORED
         rows.entries[i] = entry = self._cache.add(key, ref, group, role, bound)
         if labels is not None:
             # Further lines of the series find the entry, though it has no number yet.

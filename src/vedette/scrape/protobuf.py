@@ -193,7 +193,7 @@ class ProtobufParser:
         refs, values, ts, start, histograms = self._with_histograms(
             reading, (refs, values, ts, start)
         )
-        stored = refs >= 0
+        stored, scraped = refs >= 0, len(refs)
         for _ in range(int((refs == _PENDING).sum())):
             reading.refusals.add(
                 0, RejectedLineError("series_limit", "the limit of series is reached")
@@ -205,7 +205,7 @@ class ProtobufParser:
             refs,
             values,
             ts if (ts >= 0).any() else None,
-            len(entries) + reading.refused,
+            scraped + reading.refused,
             reading.refusals.counts,
             tuple(reading.refusals.first),
             start if start.any() else None,
@@ -315,7 +315,8 @@ class ProtobufParser:
             entries.append(whole)
             for exemplar in _exemplars_of(histogram):
                 self._take_exemplar(reading, whole, exemplar)
-        if whole < 0 or options.classic_histograms:
+        # One that is native only has no classic buckets to keep.
+        if whole < 0 or (options.classic_histograms and histogram.bucket):
             entries += self._read_classic(reading, series, histogram, exemplars=whole < 0)
         for entry in entries:
             self._start(entry, histogram.created_timestamp)

@@ -180,6 +180,8 @@ def test_classic_histograms_become_native(classic: bool) -> None:
         starts = {name: start for name, _, _, start in shown(found, index)}
         assert starts['h{a="x"}'] == 9000
         assert ('h_count{a="x"}' in starts) is classic
+        # Lines that became part of a histogram count as that one sample.
+        assert found.scraped == (9 if classic else 2)
         if turn == 0:
             series = list(index.series)[found.exemplars[0].series]
             assert str(series) == 'h{a="x"}'

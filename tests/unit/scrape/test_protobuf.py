@@ -156,6 +156,15 @@ def test_float_and_gauge_histograms() -> None:
     assert [str(e.labels) for e in found.exemplars] == ['{a="c"}']
 
 
+def test_one_that_is_only_native_has_no_classic_series() -> None:
+    """Also where classic ones are wanted: it has no buckets to make them of."""
+    index = Index()
+    reader = parser(index, native_histograms=True, classic_histograms=True)
+    found = reader.parse(one(whole(1, 6) + double(2, 11.5) + NATIVE))
+    assert histograms(found, index) == {'h{a="x"}': NATIVE_VALUE}
+    assert (len(found.refs), found.scraped) == (1, 1)
+
+
 def test_a_native_histogram_without_observations() -> None:
     """An empty span marks a histogram as native, so that its kind does not change later."""
     index = Index()
