@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vedette.app.light import RecentSeries, is_light
 from vedette.app.querylog import QueryLog, QueryRecord
@@ -70,11 +70,16 @@ class _Ticket:
         self._end = self.began + seconds
         self.cause: QueryError | None = None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is over."""
+        return self._clock.monotonic() > self._end
+
     def check(self) -> None:
         """Raise when the query has to stop; called by its thread between pieces of work."""
         if self.cause is not None:
             raise self.cause
-        if self._clock.monotonic() > self._end:
+        if self.is_over:
             raise self.timed_out()
 
     def timed_out(self, where: str = "query execution") -> QueryError:
@@ -112,6 +117,8 @@ class QueryPool:
         self._writers = ThreadPoolExecutor(2, thread_name_prefix=f"{name}-answers")
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._tickets: set[_Ticket] = set()
+        self._answers: dict[_Ticket, asyncio.Future[Any]] = {}
+        self._ticking = False
         self._closed = False
         self.stats = QueryStats()
 
@@ -331,22 +338,29 @@ class QueryPool:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(finish, result, error)
 
-        def late() -> None:
-            if not answer.done():
-                ticket.cause = ticket.timed_out()
-                answer.set_exception(ticket.cause)
-
-        left = ticket.seconds - usage.queue_seconds
-        timer = loop.call_later(left + _GRACE_SECONDS, late)
         try:
             self._threads.submit(work)
         except RuntimeError:
             self._release()
             raise _stopping() from None
+        if not self._ticking:
+            self._ticking = True
+            loop.call_later(_GRACE_SECONDS, self._give_up_late_ones)
+        self._answers[ticket] = answer
         try:
             return await answer
         finally:
-            timer.cancel()
+            self._answers.pop(ticket, None)
+
+    def _give_up_late_ones(self) -> None:
+        """Tell who waits that the time is over: one timer for all, as each costs."""
+        for ticket, answer in self._answers.items():
+            if ticket.is_over and not answer.done():
+                ticket.cause = ticket.timed_out()
+                answer.set_exception(ticket.cause)
+        self._ticking = bool(self._answers)
+        if self._ticking:
+            asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._give_up_late_ones)
 
     def _engine_for(self, lookback: int) -> Engine:
         if not lookback:

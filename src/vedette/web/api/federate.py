@@ -20,7 +20,7 @@ from vedette.query.errors import QueryError
 from vedette.storage.interface import Check, SelectLimits
 from vedette.web.api.params import BadParameterError, Params, selectors
 from vedette.web.compression import WORTH_COMPRESSING, accepts_gzip, compressed
-from vedette.web.connection import while_connected
+from vedette.web.connection import Lookout
 from vedette.web.http import (
     TEXT,
     Receive,
@@ -50,13 +50,14 @@ class Federation:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._lookout = Lookout()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         params = await parameters(scope, receive)
         quoted = takes_quoted(headers_of(scope).get("accept", ""))
         try:
-            body = await while_connected(receive, self._body(params, quoted=quoted))
+            body = await self._lookout.while_connected(receive, self._body(params, quoted=quoted))
         except BadParameterError as error:
             self._services.stats.rejected["bad_parameter"] += 1
             await respond(send, Response(400, f"{error}\n".encode(), TEXT))

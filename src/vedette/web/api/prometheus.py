@@ -22,7 +22,7 @@ from vedette.web.api.server import ServerApi
 from vedette.web.api.targets import TargetsApi
 from vedette.web.auth import Caller
 from vedette.web.compression import WORTH_COMPRESSING, accepts_gzip, compressed
-from vedette.web.connection import while_connected
+from vedette.web.connection import Lookout
 from vedette.web.errors import ApiError, as_api_error, retry_header
 from vedette.web.http import (
     Receive,
@@ -53,6 +53,7 @@ class PrometheusApi:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._lookout = Lookout()
         self._lookups = LookupApi(services)
         self._routes: dict[str, Handler] = {
             **QueryApi(services).routes(),
@@ -70,7 +71,7 @@ class PrometheusApi:
     async def __call__(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
         """Answer one request."""
         call = Call(scope["path"], await parameters(scope, receive), caller.who)
-        answer = await while_connected(receive, self._answer(call))
+        answer = await self._lookout.while_connected(receive, self._answer(call))
         if len(answer.body) >= WORTH_COMPRESSING and accepts_gzip(scope):
             answer = await self._services.queries.aside(lambda: compressed(answer))
         await respond(send, answer)

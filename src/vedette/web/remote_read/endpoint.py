@@ -6,7 +6,7 @@ from vedette.query.errors import QueryError
 from vedette.receive.wire.errors import TooLargeError, WireError
 from vedette.receive.wire.snappy import decompress
 from vedette.storage.interface import Check, SelectionTooLargeError, SelectLimits, StorageError
-from vedette.web.connection import while_connected
+from vedette.web.connection import Lookout
 from vedette.web.http import TEXT, Receive, Response, Scope, Send, read_body, respond
 from vedette.web.remote_read.messages import (
     ReadRequest,
@@ -36,13 +36,14 @@ class RemoteRead:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._lookout = Lookout()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         body = await read_body(receive, _BODY_BYTES)
         try:
             request = decode_request(decompress(body, _BODY_BYTES))
-            answer = await while_connected(receive, self._answer(request))
+            answer = await self._lookout.while_connected(receive, self._answer(request))
         except (WireError, SelectionTooLargeError, _UnacceptableError) as error:
             self._services.stats.rejected["remote_read"] += 1
             status = 413 if isinstance(error, TooLargeError) else 400
