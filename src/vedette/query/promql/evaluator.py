@@ -301,7 +301,8 @@ class Evaluator:
         if call.function in starts.FUNCTIONS and isinstance(node, MatrixSelector):
             reach = replace(reach, starts=self.options.starts)
         arguments = Arguments(scalars, frame.ts, self.options.window_2x, edges)
-        notes = Notes(self.remarks, node.span, found.labels)
+        # Prometheus remarks on the first argument, whichever that is.
+        notes = Notes(self.remarks, call.args[0].span, found.labels)
 
         def parts() -> Iterator[Part]:
             overlaps: dict[str, int] = {}

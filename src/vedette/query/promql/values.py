@@ -27,7 +27,7 @@ CELL_BYTES = 9
 _FARTHEST = 1 << 62
 """Milliseconds: some hundred million years from 1970."""
 
-PART_CELLS = 1 << 20
+PART_CELLS = 1 << 22
 """Cells of a part that nothing else makes smaller: some milliseconds of work an operation."""
 
 
