@@ -5,6 +5,7 @@ Documentation: https://prometheus.io/docs/prometheus/latest/configuration/config
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Mapping
@@ -209,7 +210,7 @@ class _Reader:
         section.require("url")
         reasons = [
             key
-            for key in ("basic_auth", "oauth2", "tls_config", "proxy_url", "sigv4", "azuread")
+            for key in ("oauth2", "tls_config", "proxy_url", "sigv4", "azuread")
             if section.has(key)
         ]
         reasons += [key for key in ("google_iam", "write_relabel_configs") if section.has(key)]
@@ -228,8 +229,13 @@ class _Reader:
             reasons.append("authorization")
         destination = self._with_queue(section, Destination("", Secret(section.text("url"))))
         name = section.text("name") or f"remote-{section.node.line}"
+        headers = destination.headers
         try:
             secret = Secret(token.read()) if token else None
+            if http.basic_auth is not None:
+                pair = f"{http.basic_auth.username.read()}:{http.basic_auth.password.read()}"
+                basic = Secret(f"Basic {base64.b64encode(pair.encode()).decode()}")
+                headers += (("Authorization", basic),)
         except (OSError, UnicodeDecodeError) as error:
             section.fault("authorization", f"its file cannot be read: {error}")
             return None
@@ -240,7 +246,9 @@ class _Reader:
                 f'remote_write "{name}" is left out: {", ".join(reasons)} cannot be used yet',
             )
             return None
-        return replace(destination, name=name, token=secret, external_labels=external)
+        return replace(
+            destination, name=name, token=secret, headers=headers, external_labels=external
+        )
 
     def _with_queue(self, section: Section, base: Destination) -> Destination:
         queue = section.section("queue_config") or Section(_EMPTY, section.faults)

@@ -344,9 +344,11 @@ class TargetScrape:
         Such a series was zero, because not there yet, when the target was scraped before. Its
         first sample gets that time as start, negative to tell it from one that a target states.
         """
+        if not self._succeeded or not len(self._counters):
+            return batch
         fresh = np.setdiff1d(self._counters, self._seen)
         first = np.isin(batch.refs, fresh) & ~is_stale(batch.values)
-        if not self._succeeded or not first.any():
+        if not first.any():
             return batch
         start = np.zeros(len(batch), np.int64) if batch.start is None else batch.start
         start = np.where(first & (start == 0), -self._succeeded, start)

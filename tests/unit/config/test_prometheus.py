@@ -201,6 +201,15 @@ def test_the_rest_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "/etc/p/p.yml:9:" in said
 
 
+def test_remote_write_with_a_password() -> None:
+    """User and password become the header that they stand for."""
+    text = "remote_write: [{url: http://w/, basic_auth: {username: u, password: p}}]"
+    faults: list[Fault] = []
+    found = read_prometheus(text, "p.yml", faults)
+    assert (faults, found.warnings) == ([], ())
+    assert found.remote_write[0].headers == (("Authorization", Secret("Basic dTpw")),)
+
+
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [
