@@ -28,6 +28,7 @@ from vedette.app.querylog import QueryLog
 from vedette.app.reload import Read, Reloader, rule_files
 from vedette.app.rules import RuleQueries
 from vedette.app.scraping import Scraping
+from vedette.app.snapshots import take_snapshot
 from vedette.app.storage import StorageRooms
 from vedette.config.loader import is_loopback, parse_listen
 from vedette.config.settings import Settings
@@ -43,7 +44,7 @@ from vedette.rules.runner import RulesRunner, Surroundings
 from vedette.web.api.queries import MAX_POINTS
 from vedette.web.asgi import WebApp
 from vedette.web.auth import AccessSettings, Guard
-from vedette.web.services import HttpStats, Readiness, Services
+from vedette.web.services import HttpStats, Readiness, Services, SnapshotTaken
 
 log = logging.getLogger(__name__)
 
@@ -312,9 +313,16 @@ class Server:
             stats=self._http,
             intakes=self._pushes.handlers(),
             reload=self._reload_ready,
+            snapshot=self._snapshot,
             pushes=self._pushes,
             imports=self._pushes,
         )
+
+    async def _snapshot(self) -> SnapshotTaken:
+        data_dir = self._settings.server.data_dir
+        taken = await take_snapshot(self._storage, data_dir, self._clock)
+        log.info("snapshot %s taken: %d parts", taken.name, sum(taken.tables.values()))
+        return SnapshotTaken(taken.name, str(taken.path))
 
     def _readiness(self) -> Readiness:
         if self._waiting_for:

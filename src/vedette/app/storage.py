@@ -72,6 +72,10 @@ class StorageRooms:
         self.cursors = SqlCursors(self.database)
         self.notification_log = SqlNotificationLog(self.database)
 
+    def freeze(self, folder: Path, name: str, into: Path) -> dict[str, int]:
+        """Put a snapshot of the column store, which lies in ``folder``, below ``into``."""
+        return self._columns.freeze(folder, name, into)
+
     async def start(self) -> None:
         """Replay the spool, then accept."""
         await self.ingest.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from vedette.cli import check_config, demo, export, import_files, rules, serve
+from vedette.cli import backup, check_config, demo, export, import_files, rules, serve
 
 app = typer.Typer(
     name="vedette",
@@ -18,6 +18,9 @@ app.command("demo")(demo.demo)
 app.command("check-config")(check_config.check_config)
 app.command("import")(import_files.import_files)
 app.command("export")(export.export)
+app.command("snapshot")(backup.snapshot)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.add_typer(rules.app, name="rules")
 
 

@@ -18,7 +18,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from vedette.storage.interface import StorageError
 from vedette.web import errors
 from vedette.web.api.federate import Federation
-from vedette.web.api.own import dashboards_router, events_router
+from vedette.web.api.own import dashboards_router, events_router, snapshots_router
 from vedette.web.api.prometheus import PrometheusApi
 from vedette.web.auth import Caller, methods_at
 from vedette.web.errors import ApiError
@@ -220,6 +220,7 @@ def router(services: Services) -> FastAPI:
     app = FastAPI(title="Vedette", version=services.version, openapi_url=None)
     app.include_router(events_router(services))
     app.include_router(dashboards_router(services))
+    app.include_router(snapshots_router(services))
     app.include_router(pages_router(services.guard))
 
     @app.get("/-/healthy", include_in_schema=False)

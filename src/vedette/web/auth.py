@@ -88,6 +88,8 @@ ENDPOINTS = (
     _endpoint("GET", "/api/v1/notifications", Right.READ),
     _endpoint("POST PUT", "/api/v1/admin/tsdb/delete_series", Right.ADMIN),
     _endpoint("POST PUT", "/api/v1/admin/tsdb/clean_tombstones", Right.ADMIN),
+    _endpoint("POST PUT", "/api/v1/admin/tsdb/snapshot", Right.ADMIN),
+    _endpoint("POST", "/api/snapshots", Right.ADMIN),
     _endpoint("POST", "/api/v1/read", Right.READ),
     _endpoint("POST", "/api/v1/write", Right.INGEST),
     _endpoint("POST", "/v1/metrics", Right.INGEST),

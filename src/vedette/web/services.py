@@ -13,7 +13,7 @@ from vedette.model.alerts import AlertInstance
 from vedette.model.matchers import Matcher
 from vedette.model.results import QueryResult
 from vedette.query.usage import Usage
-from vedette.storage.interface import Check, Events, Exemplars, Samples
+from vedette.storage.interface import Check, Events, Exemplars, Samples, StorageError
 from vedette.web.auth import Guard
 
 T = TypeVar("T")
@@ -303,6 +303,18 @@ class Administration(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotTaken:
+    """A snapshot of everything stored: its name, and the folder on the server's disk."""
+
+    name: str
+    path: str
+
+
+async def _no_snapshot() -> SnapshotTaken:
+    raise StorageError("snapshots are not wired")
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """Everything that the web room needs; the callables are cheap snapshots.
 
@@ -337,5 +349,6 @@ class Services:
     stats: HttpStats = field(default_factory=HttpStats)
     intakes: Mapping[str, IntakeHandler] = field(default_factory=dict)
     reload: Callable[[], Awaitable[str]] = _no_reload
+    snapshot: Callable[[], Awaitable[SnapshotTaken]] = _no_snapshot
     pushes: PushIntake | None = None
     imports: ImportIntake | None = None

@@ -18,7 +18,7 @@ from vedette.model.labels import METRIC_NAME, Labels, series_id
 from vedette.model.matchers import Matcher
 from vedette.model.metadata import MetricMetadata
 from vedette.storage.bounds import answer_bytes, count_samples, refuse_beyond
-from vedette.storage.chdb import deletion, events, exemplars, histograms, metadata
+from vedette.storage.chdb import deletion, events, exemplars, histograms, metadata, snapshot
 from vedette.storage.chdb.catalog import Catalog, Registration, StoredSeries
 from vedette.storage.chdb.decode import Vectors, blocks, stored_rows
 from vedette.storage.chdb.encode import (
@@ -100,6 +100,19 @@ class ChdbColumns:
         self._waiters.shutdown()
         self._helpers.shutdown()
         self._run.engine.close()
+
+    def freeze(self, columns: Path, name: str, into: Path) -> dict[str, int]:
+        """Put a snapshot of the store, which lies at ``columns``, below ``into``; see there."""
+        with self._inserting:
+            return snapshot.freeze(self._run, columns, name, into)
+
+    def attach(self, columns: Path, source: Path) -> int:
+        """Take in a snapshot; the store, which lies at ``columns``, must be empty."""
+        with self._inserting:
+            attached = snapshot.attach(self._run, columns, source)
+            self._bounds, self._bounds_known = None, False
+            self._catalog.forget()
+        return attached
 
     def insert_samples(self, chunks: ChunkBatch, token: str) -> None:
         """Insert; see ``ColumnStore``. Each day that the chunks touch is one atomic insert."""

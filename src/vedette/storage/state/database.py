@@ -89,6 +89,23 @@ class StateDatabase:
         statement = insert.values(row).on_conflict_do_nothing().returning(*table.primary_key)
         return connection.execute(statement).first() is not None
 
+    def copy_to(self, file: Path) -> bool:
+        """Write a consistent copy of a SQLite state to ``file``; say whether it is one.
+
+        Raises:
+            StorageError: the database or the disk refused.
+        """
+        if not self.is_sqlite:
+            return False
+        try:
+            with self.engine.connect().execution_options(
+                isolation_level="AUTOCOMMIT"
+            ) as connection:
+                connection.exec_driver_sql("VACUUM INTO ?", (str(file),))
+        except SQLAlchemyError as error:
+            raise StorageError(f"cannot copy the state to {file}: {_reason(error)}") from error
+        return True
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()

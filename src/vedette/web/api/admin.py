@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from vedette.query.errors import QueryError
+from vedette.web import render
 from vedette.web.api.params import BadParameterError, Call, selectors, window
 from vedette.web.http import Response
 from vedette.web.services import Administration, Services
@@ -21,6 +22,7 @@ class AdminApi:
         return {
             "/api/v1/admin/tsdb/delete_series": self.delete_series,
             "/api/v1/admin/tsdb/clean_tombstones": self.clean_tombstones,
+            "/api/v1/admin/tsdb/snapshot": self.snapshot,
         }
 
     async def delete_series(self, call: Call) -> Response:
@@ -41,6 +43,12 @@ class AdminApi:
         """Return when what was deleted takes no room any more."""
         await self._enabled().clean_tombstones()
         return Response(204, b"")
+
+    async def snapshot(self, _call: Call) -> Response:
+        """Take a snapshot of everything that is stored, and return its name."""
+        self._enabled()
+        taken = await self._services.snapshot()
+        return Response(200, render.success({"name": taken.name}))
 
     def _enabled(self) -> Administration:
         if self._services.administration is None:

@@ -92,6 +92,19 @@ def dashboards_router(services: Services) -> APIRouter:
     return router
 
 
+def snapshots_router(services: Services) -> APIRouter:
+    """Return ``POST /api/snapshots``."""
+    router = APIRouter()
+
+    @router.post("/api/snapshots")
+    async def take() -> Response:
+        """Take a snapshot of everything that is stored; it lies on the server's disk."""
+        taken = await services.snapshot()
+        return answer(services, name=taken.name, path=taken.path)
+
+    return router
+
+
 def answer(services: Services, **members: object) -> Response:
     """Return a successful answer with the members that API-08 asks for."""
     body = {"success": True, "timestamp": iso(services.clock.now_ms())} | members
