@@ -23,7 +23,7 @@ from vedette.receive.wire.remote_write import decode
 from vedette.receive.wire.request import WriteLimits
 from vedette.receive.wire.sender import SenderCache
 from vedette.receive.wire.snappy import decompress
-from vedette.scrape.formats import Answer
+from vedette.scrape.formats import Answer, Format
 from vedette.scrape.settings import ScrapeJob
 from vedette.scrape.target import TargetScrape
 from vedette.scrape.targets import Target
@@ -68,7 +68,53 @@ def exposition(values: list[float]) -> bytes:
     return "\n".join([*lines, ""]).encode()
 
 
+def openmetrics(values: list[float]) -> bytes:
+    """Return the same in OpenMetrics, with an exemplar on every twentieth line."""
+    lines = exposition(values).decode().replace("_total counter", " counter")
+    lines = lines.replace("_total Help.", " Help.")
+    marked = [
+        f'{line} # {{trace_id="{i:032x}"}} 0.5 1700000000.123'
+        if i % 20 == 0 and not line.startswith("#") and line
+        else line
+        for i, line in enumerate(lines.split("\n"))
+    ]
+    return "\n".join(marked).encode() + b"# EOF\n"
+
+
+def protobuf(values: list[float]) -> bytes:
+    """Return the same as protobuf, with created timestamps."""
+    families: dict[int, list[bytes]] = {}
+    created = part(0x1A, b"\x08" + varint(1_700_000_000) + b"\x10" + varint(123_000_000))
+    for i, value in enumerate(values):
+        labels = {
+            "method": "GET",
+            "pod": "web-7f9c",
+            "route": f"/api/v1/things/{i % 50}",
+            "status_code": "200",
+        }
+        pairs = b"".join(
+            part(0x0A, part(0x0A, k.encode()) + part(0x12, v.encode())) for k, v in labels.items()
+        )
+        counter = part(0x1A, b"\x09" + struct.pack("<d", value) + created)
+        families.setdefault(i // 50, []).append(part(0x22, pairs + counter))
+    bodies = [
+        part(0x0A, f"metric_{k}_total".encode()) + b"\x18\x00" + b"".join(metrics)
+        for k, metrics in families.items()
+    ]
+    return b"".join(varint(len(body)) + body for body in bodies)
+
+
 def scrapes() -> None:
+    """Print figures of all exposition formats."""
+    for format, write in (
+        (Format.TEXT, exposition),
+        (Format.OPENMETRICS, openmetrics),
+        (Format.PROTOBUF, protobuf),
+    ):
+        scrapes_of(format, write)
+
+
+def scrapes_of(format: Format, write: Callable[[list[float]], bytes]) -> None:
     """Print figures of the exposition parser with the labels and staleness of a target."""
     choose = random.Random(1)
     values = [float(choose.randrange(10**6)) for _ in range(SERIES)]
@@ -78,18 +124,16 @@ def scrapes() -> None:
     def take(body: bytes) -> None:
         nonlocal ts
         ts += 15_000
-        scrape.commit(scrape.success(Answer(body), ts, 0.1))
+        scrape.commit(scrape.success(Answer(body, format), ts, 0.1))
 
-    body = exposition(values)
+    body = write(values)
     first = best(lambda: take(body), 1)
-    fresh = iter([exposition([v + k for v in values]) for k in range(1, 9)])
+    fresh = iter([write([v + k for v in values]) for k in range(1, 9)])
     changed = best(lambda: take(next(fresh)), 8)
-    few = iter(
-        [exposition([v + k * (i % 5 == 0) for i, v in enumerate(values)]) for k in range(9, 17)]
-    )
-    take(exposition(values))
+    few = iter([write([v + k * (i % 5 == 0) for i, v in enumerate(values)]) for k in range(9, 17)])
+    take(write(values))
     unchanged = best(lambda: take(next(few)), 8)
-    print(f"scrape of {SERIES} series, {len(body) / 1e6:.2f} MB")
+    print(f"scrape of {SERIES} series as {format}, {len(body) / 1e6:.2f} MB")
     for name, seconds in (
         ("first", first),
         ("all changed", changed),
