@@ -170,7 +170,7 @@ class StorageRooms:
             {(): self.metadata.refused},
         )
         yield counter(
-            "vedette_storage_expired_days",
+            "vedette_storage_expired_partitions",
             "Days of the store that were let go, by the limit that they exceeded.",
             ("limit",),
             {(why.value,): self._expired[why] for why in Expiry},
