@@ -31,6 +31,7 @@ from vedette.scrape.discovery.settings import (
 )
 from vedette.scrape.formats import ScrapeProtocol
 from vedette.scrape.settings import ScrapeJob, ScrapeSettings
+from vedette.scrape.targets import TargetMaker
 
 EVERYTHING = """
 global:
@@ -96,7 +97,7 @@ scrape_configs:
     authorization: {credentials_file: token}
     namespaces: {names: [a], own_namespace: true}
     selectors: [{role: pod, label: app=x, field: spec.nodeName=n}]
-    attach_metadata: {node: true, namespace: true}
+    attach_metadata: {node: true, namespace: true, job: true}
 - job_name: default
   consul_sd_configs: [{server: 'c:1'}]
 """
@@ -147,6 +148,31 @@ def test_every_key_of_a_job_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (default.interval_ms, default.timeout_ms) == (30_000, 5_000)
     assert default.formats.protocols == (ScrapeProtocol.TEXT_0_0_4,)
     assert default.limits.kept_samples == 100
+
+
+def test_targets_of_a_prober_are_addresses_of_others() -> None:
+    """With relabel_configs a target may be a whole address, as for the blackbox exporter."""
+    (job,) = read(
+        """
+scrape_configs:
+- job_name: probe
+  metrics_path: /probe
+  params: {module: [http_2xx]}
+  static_configs: [{targets: ['https://a.example/x']}]
+  relabel_configs:
+  - {source_labels: [__address__], target_label: __param_target}
+  - {source_labels: [__param_target], target_label: instance}
+  - {target_label: __address__, replacement: '127.0.0.1:9115'}
+"""
+    )
+    (static,) = job.discovery
+    assert isinstance(static, StaticDiscovery)
+    ((target,), dropped, faults) = TargetMaker(job, True).make(static.groups[0])
+    assert (dropped, faults) == ([], [])
+    assert target.url == (
+        "http://127.0.0.1:9115/probe?module=http_2xx&target=https%3A%2F%2Fa.example%2Fx"
+    )
+    assert target.labels.get("instance") == "https://a.example/x"
 
 
 def test_names_of_before_prometheus_3() -> None:

@@ -116,7 +116,9 @@ def read_discoveries(
     found += [_file(inner, base) for inner in section.sections("file_sd_configs")]
     found += [_http(inner, base) for inner in section.sections("http_sd_configs")]
     found += [_dns(inner) for inner in section.sections("dns_sd_configs")]
-    found += [_kubernetes(inner, base) for inner in section.sections("kubernetes_sd_configs")]
+    found += [
+        _kubernetes(inner, base, warnings) for inner in section.sections("kubernetes_sd_configs")
+    ]
     for key in UNSUPPORTED:
         if section.has(key):
             node = section.node
@@ -132,8 +134,9 @@ def _static(section: Section) -> StaticDiscovery | None:
     groups = []
     for i, inner in enumerate(section.sections("static_configs", "a static configuration")):
         labels = {name.text: value.text for name, value in inner.pairs("labels")}
-        for node in inner.scalars("targets"):
-            if "://" in node.text or "/" in node.text:
+        # With rules a target may be anything, such as the address that a prober is to call.
+        for node in () if section.has("relabel_configs") else inner.scalars("targets"):
+            if "/" in node.text:
                 fix = 'write host:port; the path goes into "metrics_path"'
                 inner.faults.append(node.fault(f'"{node.text}" is not an address', fix))
         groups.append(group_of(str(i), inner.texts("targets"), labels))
@@ -184,7 +187,7 @@ def _dns(section: Section) -> DnsDiscovery:
     return found
 
 
-def _kubernetes(section: Section, base: Path) -> KubernetesDiscovery:
+def _kubernetes(section: Section, base: Path, warnings: list[str]) -> KubernetesDiscovery:
     section.require("role")
     role = section.text("role").lower()
     if role and role not in _ROLES:
@@ -194,6 +197,10 @@ def _kubernetes(section: Section, base: Path) -> KubernetesDiscovery:
     node = attach.boolean("node", False) if attach else False
     namespace = attach.boolean("namespace", False) if attach else False
     if attach:
+        for key in ("deployment", "job", "cronjob"):
+            if attach.boolean(key, False):
+                place = f"{attach.node.file}:{attach.node.line}:{attach.node.column}"
+                warnings.append(f"{place}: attach_metadata of a {key} is not used yet")
         attach.done()
     found = KubernetesDiscovery(
         role,
