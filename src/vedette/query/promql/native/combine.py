@@ -208,12 +208,15 @@ def _layouts(
     group, own = terms.group[custom], layouts.of_row[terms.row[custom]]
     layout[group] = own
     reconciled[group[layout[group] != own]] = True
-    known: dict[frozenset[int], int] = {}
-    for k in np.flatnonzero(reconciled).tolist():
-        members = frozenset(own[group == k].tolist())
-        if members not in known:
-            known[members] = layouts.common(members)
-        layout[k] = known[members]
+    some = reconciled[group]
+    pairs = np.unique(np.stack([group[some], own[some]]), axis=1)
+    differing, first = np.unique(pairs[0], return_index=True)
+    known: dict[tuple[int, ...], int] = {}
+    for k, members in zip(differing.tolist(), np.split(pairs[1], first[1:]), strict=False):
+        key = tuple(members.tolist())
+        if key not in known:
+            known[key] = layouts.common(frozenset(key))
+        layout[k] = known[key]
     return layout, reconciled
 
 
