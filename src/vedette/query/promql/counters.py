@@ -96,10 +96,17 @@ def _clamp_as_2x(
 
 def _add_resets(rise: F64, windows: Windows) -> None:
     """Add to ``rise`` what each counter had reached before the resets within its window."""
-    values = windows.values
-    fell = values[1:] < values[:-1]
+    add_losses(rise, windows, windows.values[1:] < windows.values[:-1])
+
+
+def add_losses(rise: F64, windows: Windows, fell: Mask) -> None:
+    """Add to ``rise`` the samples that are followed by one where ``fell`` is true.
+
+    ``fell`` has the shape of the values less one row.
+    """
     if not fell.any():
         return
+    values = windows.values
     if windows.shared:
         _add_shared_resets(rise, windows, fell)
         return

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vedette.model.arrays import F64, I64, Mask
 from vedette.model.blocks import LabelTable
 from vedette.model.labels import METRIC_NAME
+from vedette.query.promql.counters import add_losses
 from vedette.query.promql.windows import Windows
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -82,14 +83,9 @@ def _at(windows: Windows, table: NDArray[_Scalar], index: I64) -> NDArray[_Scala
 def extrapolated(windows: Windows, start: I64, per_second: bool) -> tuple[F64, Mask]:
     """Return float64[K, S], the increase over each window, and where there is one."""
     first, last, count = windows.first, windows.last, windows.count
-    values = windows.values
-    lost = np.zeros(values.shape, np.longdouble)
-    np.cumsum(
-        np.where(fallen(windows, start), np.nan_to_num(values[:-1]), 0.0), axis=0, out=lost[1:]
-    )
-    gone = np.asarray(_at(windows, lost, last) - _at(windows, lost, first), np.float64)
     origin = windows.value(first)
-    rise = windows.value(last) - origin + gone
+    rise = windows.value(last) - origin
+    add_losses(rise, windows, fallen(windows, start))
     began = _at(windows, start, first)
     from_ts, to_ts = windows.time(first), windows.time(last)
     edge = (windows.ends - windows.range)[:, None]
