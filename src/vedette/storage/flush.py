@@ -80,7 +80,8 @@ class Flusher:
         aside = _Aside()
         for part, chunks in enumerate(sample_parts(aside.passing(self._spool.read(segment)))):
             try:
-                self._columns.insert_samples(chunks, self._spool.token(segment, f"s{part}"))
+                # Parts called "s" were smaller ones, of earlier versions.
+                self._columns.insert_samples(chunks, self._spool.token(segment, f"m{part}"))
             finally:  # an insert that failed may have happened all the same
                 self.ranges.add(int(chunks.ts.min()))
             self.stats.samples += len(chunks.ts)

@@ -21,8 +21,9 @@ from vedette.storage.spool.frames import EventsRecord, Record, SamplesRecord, Se
 
 log = logging.getLogger(__name__)
 
-PART_SAMPLES = 262_144
-"""Samples of one insert, give or take one series. Part of the format: tokens name parts."""
+PART_SAMPLES = 1_048_576
+"""Samples of one insert, give or take one series: nearly always a whole segment, because every
+insert is merged again and again with others. Part of the format: tokens name parts."""
 
 PART_EVENTS = 65_536
 """Events of one insert. Part of the format, as above."""
