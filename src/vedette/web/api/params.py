@@ -187,17 +187,18 @@ def selector(given: str, name: str = "match[]") -> tuple[Matcher, ...]:
     return expr.matchers
 
 
-_ESCAPED = re.compile(r"_([0-9a-fA-F]{1,6})_")
+_ESCAPED = re.compile(r"__|_([0-9a-fA-F]{1,6})_")
 
 
 def unescape_label(name: str) -> str:
     """Return a label name given in a path: ``U__`` marks UTF-8 names in Prometheus' escaping."""
     if not name.startswith("U__"):
         return name
-    plain = name[3:].replace("__", "\x00")
-    return _ESCAPED.sub(_unescaped, plain).replace("\x00", "_")
+    return _ESCAPED.sub(_unescaped, name[3:])
 
 
 def _unescaped(match: re.Match[str]) -> str:
+    if match.group(1) is None:
+        return "_"
     code = int(match.group(1), 16)
     return chr(code) if code <= 0x10FFFF and not 0xD800 <= code <= 0xDFFF else match.group()
