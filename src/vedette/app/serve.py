@@ -148,11 +148,15 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _stop, stop)
+    if read is not None:
+        # A request to reload that comes too early must not end the process.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     opening = loop.run_in_executor(None, open_columns, settings.server.data_dir)
     # The rest of the program is loaded while the engine starts in its own process.
     from vedette.app.server import Server
 
     columns = await opening
     server = Server(settings, token.value, columns, read=read)
-    loop.add_signal_handler(signal.SIGHUP, server.reload_soon)
+    if read is not None:
+        loop.add_signal_handler(signal.SIGHUP, server.reload_soon)
     return await server.run(sock, stop)
