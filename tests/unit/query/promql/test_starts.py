@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -131,3 +132,72 @@ def test_signed_starts_are_an_option() -> None:
     assert not len(engine.instant("increase(x_total[1m])", 0).labels)  # type: ignore[union-attr]  # vector
     signed = Engine(samples, replace(engine.options, signed_starts=True))
     assert len(signed.instant("increase(x_total[1m])", 0).labels)  # type: ignore[union-attr]  # vector
+
+
+def began_anew(older: tuple[int, int], newer: tuple[int, int]) -> bool:
+    """Return whether a start timestamp tells of a reset between two (time, start)."""
+    (before, known), (now, start) = older, newer
+    if start == 0 or start >= now or start < before:
+        return False
+    return start > before or (known not in (0, before) and known <= before)
+
+
+def increase_of(rows: list[tuple[int, float, int]], low: int, high: int) -> float | None:
+    """Return the increase of (time, value, start) over ``(low, high]``, sample by sample."""
+    window = [row for row in rows if low < row[0] <= high]
+    if not window:
+        return None
+    (first, origin, began), (last, newest, _) = window[0], window[-1]
+    rise = newest - origin
+    for (t0, v0, s0), (t1, v1, s1) in pairwise(window):
+        rise += v0 if v1 < v0 or began_anew((t0, s0), (t1, s1)) else 0
+    mean = (last - first) / (len(window) - 1) if len(window) > 1 else 0.0
+    head, tail, sampled = float(first - low), float(high - last), float(last - first)
+    if began and low < began < first:
+        head, sampled, rise = 0.0, float(last - began), rise + origin
+    elif len(window) == 1:
+        return None
+    else:
+        head = head if head < mean * 1.1 else mean / 2
+        if rise > 0:
+            head = min(head, sampled * origin / rise)
+    tail = tail if tail < mean * 1.1 else mean / 2
+    return rise * (sampled + head + tail) / sampled
+
+
+series_rows = st.lists(
+    st.tuples(
+        st.integers(0, 40),
+        st.sampled_from([0, 0, 1, 5_000, 15_000, 20_000, 30_000, 45_000, 90_000, -3_000]),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=7,
+)
+
+
+@given(drawn=series_rows, span=st.sampled_from([20_000, 45_000, 60_000, 90_000]))
+def test_increase_is_that_of_a_walk_over_the_samples(
+    drawn: list[tuple[int, int, bool]], span: int
+) -> None:
+    """With any start timestamps, increase and resets are what a plain walk gives."""
+    rows = [
+        (BASE + k * STEP, float(value), BASE + k * STEP - back if back else 0)
+        for k, (value, back, there) in enumerate(drawn)
+        if there
+    ]
+    samples = MemorySamples()
+    columns = [np.array(column) for column in zip(*rows, strict=True)] if rows else []
+    if columns:
+        labels = Labels.of({"__name__": "x_total"})
+        samples.add(labels, columns[0], columns[1].astype(np.float64), columns[2])
+    engine = Engine(samples, EngineOptions(start_timestamps=True))
+    for at in range(0, len(drawn) * STEP + span, 5_000):
+        window = [row for row in rows if BASE + at - span < row[0] <= BASE + at]
+        wanted = increase_of(rows, BASE + at - span, BASE + at)
+        assert value(engine, f"increase(x_total[{span}ms])", at) == (
+            wanted if wanted is None else pytest.approx(wanted, rel=1e-9, abs=1e-12)
+        )
+        pairs = list(pairwise(window))
+        counted = sum(b[1] < a[1] or began_anew((a[0], a[2]), (b[0], b[2])) for a, b in pairs)
+        assert value(engine, f"resets(x_total[{span}ms])", at) == (counted if window else None)
