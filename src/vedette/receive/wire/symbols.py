@@ -104,38 +104,38 @@ def stream_of(buf: Bytes, frames: Frames, table: I32) -> tuple[Bytes, I64] | Non
     where a reference is beyond the table, or longer than two bytes.
     """
     refs, counts = _references(buf, frames)
-    if refs is None or not len(table) or (len(refs) and int(refs.max()) >= len(table)):
+    if refs is None or not len(table) or int(refs.max()) >= len(table):
         return None
-    total = len(refs) + len(counts)
-    ends = np.cumsum(counts + 1)
-    begins = ends - counts - 1
-    stream = np.empty(total, np.int32)
-    inside = np.ones(total, bool)
-    inside[begins] = False
-    stream[inside] = table[refs]
-    stream[begins] = -counts
-    return stream.view(np.uint8), np.concatenate([begins, ends[-1:]]) * _WIDTH
+    edges = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts + 1, out=edges[1:])
+    stream = table.take(refs)
+    stream[edges[:-1]] = -counts
+    return stream.view(np.uint8), edges * _WIDTH
 
 
 def _references(buf: Bytes, frames: Frames) -> tuple[NDArray[np.uint16] | None, I64]:
-    """Return all references, and their number per series; ``None`` for those of three bytes."""
-    counts = frames.sample - frames.labels
-    ends = np.cumsum(counts)
-    packed = buf[np.arange(int(ends[-1])) + np.repeat(frames.labels - ends + counts, counts)]
+    """Return a 0 and the references of each series, and the number of the latter per series.
+
+    ``None`` for references of three bytes.
+    """
+    # The byte before the first reference makes the place for the 0.
+    lengths = frames.sample - frames.labels + 1
+    ends = np.cumsum(lengths)
+    begins = ends - lengths
+    packed = buf[np.arange(int(ends[-1])) + np.repeat(frames.labels - 1 - begins, lengths)]
+    packed[begins] = 0
     refs = packed.astype(np.uint16)
     low = np.flatnonzero(packed >= 0x80)
     if not len(low):
-        return refs, counts
+        return refs, lengths - 1
     high = low + 1
-    if high[-1] == len(packed) or (packed[high] >= 0x80).any():
-        return None, counts
     owner = ends.searchsorted(low, "right")
-    if (high == ends[owner]).any():
-        return None, counts
+    if (high == ends[owner]).any() or (packed[high] >= 0x80).any():
+        return None, lengths
     refs[high] = (refs[high] << 7) | (refs[low] & 0x7F)
     last = np.ones(len(refs), bool)
     last[low] = False
-    return refs[last], counts - np.bincount(owner, minlength=len(counts))
+    return refs[last], lengths - 1 - np.bincount(owner, minlength=len(lengths))
 
 
 def stream_frames(edges: I64) -> Frames:
