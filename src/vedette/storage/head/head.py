@@ -133,7 +133,9 @@ class Head:
         if not near.all():
             self.stats.refused[Refusal.FUTURE] += int((~near).sum())
             batch = narrowed(batch, near)
-        allowed, refused = self._quotas.admit(batch.refs, batch.app, batch.target)
+        allowed, refused = self._quotas.admit(
+            batch.refs, batch.app, batch.target, self._newest, self._latest
+        )
         if allowed is not None:
             self.stats.refused.update(refused)
             batch = narrowed(batch, allowed)

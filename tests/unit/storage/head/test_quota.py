@@ -50,3 +50,26 @@ def test_limits_are_of_each_metric_target_and_application() -> None:
     again = SampleBatch("z", refs[:4], np.full(4, 10), np.ones(4), "")
     assert len(head.append(again, 9, 9)) == 4
     assert Refusal.APP_LIMIT not in head.stats.refused
+
+
+@pytest.mark.parametrize(
+    "quota", [SeriesQuota(metric=4), SeriesQuota(app=4), SeriesQuota(target=4)]
+)
+def test_series_that_went_silent_make_room(quota: SeriesQuota) -> None:
+    """After an hour without a sample a series does not count; one that goes on does."""
+    hour, step = 3_600_000, 600_000
+    index = MemorySeriesIndex()
+    head = Head(index, HeadSettings(quota=quota))
+    refs = index.refs([labels("m", k=str(k)) for k in range(8)])
+
+    def taken(first: int, last: int, ts: int) -> int:
+        group = refs[first:last]
+        stamps = np.full(len(group), ts)
+        return len(head.append(SampleBatch("a", group, stamps, np.ones(len(group)), "t"), ts, ts))
+
+    assert taken(0, 5, 0) == 4
+    for ts in range(step, hour + 2 * step, step):
+        assert taken(0, 1, ts) == 1
+    assert taken(4, 8, hour + 2 * step) == 3
+    assert taken(1, 2, hour + 3 * step) == 0
+    assert taken(0, 1, hour + 3 * step) == 1
