@@ -292,7 +292,7 @@ class IngestPipeline:
         now = self._clock.now_ms()
         taken = self._head.append(plain(batch), sequence, now)
         if batch.exemplars:
-            shown = self.exemplars.take(batch.exemplars, now)
+            shown = self.exemplars.take(self._head.exemplars_within_limits(batch), now)
             taken = replace(taken, exemplars=shown)
             self.stats.exemplars += len(shown)
         if not len(taken) and not taken.exemplars:

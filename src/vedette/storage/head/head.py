@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from vedette.model.arrays import I32, I64
 from vedette.model.blocks import AnyBlock, Selection
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
-from vedette.model.samples import SampleBatch
+from vedette.model.samples import Exemplar, SampleBatch
 from vedette.storage.head.admission import (
     Refusal,
     Sorted,
@@ -140,6 +140,21 @@ class Head:
             self.stats.refused.update(refused)
             batch = narrowed(batch, allowed)
         return batch
+
+    def exemplars_within_limits(self, batch: SampleBatch) -> tuple[Exemplar, ...]:
+        """Return the exemplars of ``batch``, with series −1 where a limit of series refuses it."""
+        refs = np.array([each.series for each in batch.exemplars], np.int32)
+        known = np.flatnonzero(refs >= 0)
+        allowed, _ = self._quotas.admit(
+            refs[known], batch.app, batch.target, self._newest, self._latest
+        )
+        if allowed is None:
+            return batch.exemplars
+        refs[known[~allowed]] = -1
+        return tuple(
+            replace(each, series=ref)
+            for each, ref in zip(batch.exemplars, refs.tolist(), strict=True)
+        )
 
     def _make_room(self) -> None:
         need = len(self.index)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.unit.storage.chdb.chunks import labels, points
-from vedette.model.samples import SampleBatch
+from vedette.model.samples import Exemplar, SampleBatch
 from vedette.storage.head.admission import Refusal
 from vedette.storage.head.head import Head, HeadSettings
 from vedette.storage.head.quota import SeriesQuota
@@ -73,3 +73,15 @@ def test_series_that_went_silent_make_room(quota: SeriesQuota) -> None:
     assert taken(4, 8, hour + 2 * step) == 3
     assert taken(1, 2, hour + 3 * step) == 0
     assert taken(0, 1, hour + 3 * step) == 1
+
+
+def test_exemplars_of_refused_series_are_refused() -> None:
+    """A series beyond a limit gets no exemplars either; others keep theirs."""
+    index = MemorySeriesIndex()
+    head = Head(index, HeadSettings(quota=SeriesQuota(metric=2)))
+    refs = index.refs([labels("m", k=str(k)) for k in range(4)])
+    shown = tuple(Exemplar(ref, 5, 1.0, labels("x")) for ref in [-1, *refs.tolist()])
+    batch = SampleBatch("a", refs[:2], np.full(2, 5), np.ones(2), exemplars=shown)
+    assert len(head.append(batch, 1, 5)) == 2
+    kept = [each.series for each in head.exemplars_within_limits(batch)]
+    assert kept == [-1, *refs[:2].tolist(), -1, -1]
