@@ -5,7 +5,7 @@ Rooms count in plain objects; this collector reads them when somebody scrapes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -21,6 +21,7 @@ from vedette.app.storage import StorageRooms
 from vedette.notify.retry import NotifyCounters
 from vedette.receive.stats import IntakeStats
 from vedette.rules.runner import RulesRunner
+from vedette.rules.status import GroupStatus
 from vedette.web.services import HttpStats
 
 
@@ -174,10 +175,68 @@ class SelfMetrics(Collector):
             {(): counters.missed},
         )
         yield counter(
+            "vedette_rule_samples",
+            "Samples that rules wrote, staleness markers included, and those that were refused.",
+            ("outcome",),
+            {("written",): counters.samples, ("refused",): counters.samples_refused},
+        )
+        yield counter(
+            "vedette_rule_state_failures",
+            "Times that alert states or the lease could not be read or written.",
+            (),
+            {(): counters.state_failures},
+        )
+        yield from self._rule_group_families()
+        yield counter(
             "vedette_alert_changes",
             "Changes of alert states.",
             ("change",),
             {(change.value,): n for change, n in counters.changes.items()},
+        )
+
+    def _rule_group_families(self) -> Iterator[Metric]:
+        # Each has the meaning of Prometheus' metric of the same ending.
+        groups = self._rules.snapshot()
+        label = ("rule_group",)
+
+        def each(value: Callable[[GroupStatus], float]) -> dict[tuple[str], float]:
+            return {(status.group.key,): value(status) for status in groups}
+
+        yield counter(
+            "vedette_rule_group_iterations",
+            "Evaluations of the group, those that were missed included.",
+            label,
+            each(lambda one: one.iterations + one.missed),
+        )
+        yield counter(
+            "vedette_rule_group_iterations_missed",
+            "Evaluations of the group that were left out because one before took too long.",
+            label,
+            each(lambda one: one.missed),
+        )
+        yield gauge(
+            "vedette_rule_group_last_duration_seconds",
+            "How long the latest evaluation of the group took.",
+            label,
+            each(lambda one: one.evaluation_seconds),
+        )
+        yield gauge(
+            "vedette_rule_group_last_evaluation_timestamp_seconds",
+            "When the group was evaluated last; 0 before the first time.",
+            label,
+            each(lambda one: one.last_evaluation_ms / 1000),
+        )
+        yield gauge(
+            "vedette_rule_group_interval_seconds",
+            "Time between two evaluations of the group.",
+            label,
+            each(lambda one: one.group.interval_ms / 1000),
+        )
+        yield gauge(
+            "vedette_rule_group_rules",
+            "Rules of the group.",
+            label,
+            each(lambda one: len(one.rules)),
         )
 
     def _alerting_families(self) -> Iterator[Metric]:

@@ -130,6 +130,20 @@ def rows_of(result: QueryResult) -> list[Series]:
     return rows
 
 
+def rows_in_order(query: str, result: QueryResult) -> list[Series]:
+    """Return the rows of ``result`` by their labels, unless ``query`` has an order of its own.
+
+    Templates take the first row of a query; which that is must not hang on chance.
+
+    Raises:
+        RuleError: as ``rows_of``.
+    """
+    rows = rows_of(result)
+    if query.lstrip(" (").startswith(("sort", "topk", "bottomk")):
+        return rows
+    return sorted(rows, key=lambda row: row.labels.pairs)
+
+
 def _record(rule: Rule, rows: Iterable[Series]) -> tuple[Series, ...]:
     added = {name: template.text for name, template in rule.labels} | {METRIC_NAME: rule.name}
     found: dict[Labels, Series] = {}

@@ -12,7 +12,7 @@ from vedette.model.alerts import AlertInstance
 from vedette.model.labels import Labels
 from vedette.model.results import QueryResult, VectorResult
 from vedette.rules.alignment import Part
-from vedette.rules.evaluate import Evaluation, RuleError, evaluate, rows_of, template_value
+from vedette.rules.evaluate import Evaluation, RuleError, evaluate, rows_in_order, template_value
 from vedette.rules.gotemplate.values import TemplateError
 from vedette.rules.ports import Session
 from vedette.rules.rule import Rule, RuleKind
@@ -57,7 +57,7 @@ class Round:
 
     def _query(self, text: str) -> Found:
         try:
-            rows = rows_of(self.session.instant(text, self.now))
+            rows = rows_in_order(text, self.session.instant(text, self.now))
         # Whatever the engine raises fails this template alone.
         except Exception as error:  # noqa: BLE001
             raise TemplateError(str(error)) from None

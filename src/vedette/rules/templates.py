@@ -100,7 +100,7 @@ class Template:
 
 def _sample(labels: Labels, value: Value) -> Struct:
     fields: dict[str, Value] = {"Labels": Texts(labels.as_dict()), "Value": value}
-    return Struct("*template.sample", fields, pointer=True)
+    return Struct("*template.sample", fields)
 
 
 def compile_template(text: str) -> Template:

@@ -164,7 +164,7 @@ QUERIED = Surrounding(
         ("{{ range query `up` | sortByLabel `job` }}{{ . | value }}{{ end }}", "2.51"),
         ("{{ with query `up` }}{{ . | first | value | humanize }}{{ end }}", "1"),
         ("{{ query `up` | first | strvalue }}", "x"),
-        ("{{ query `up` | first }}", "&{map[__name__:up __value__:x job:b] 1}"),
+        ("{{ query `up` | first }}", "{map[__name__:up __value__:x job:b] 1}"),
         ("{{ with query `none` }}x{{ else with $labels.job }}{{ . }}{{ else }}z{{ end }}", "chat"),
         ("{{ if gt $value 0.5 }}a{{ else if gt $value 0.1 }}b{{ else }}c{{ end }}", "b"),
         ("{{ if and $labels.job (not $labels.x) }}yes{{ end }}", "yes"),
@@ -211,12 +211,12 @@ QUERIED = Surrounding(
         ),
         (
             '{{ printf "%d %s %5.2f|%-5s|%05d|%x|%t|%T|%+v" 7 `a` 1.5 `b` 42 255 true $value 3 }}',
-            "7 a  1.50|b    |00042|ff|true|float64|+3",
+            "7 a  1.50|b    |00042|ff|true|float64|3",
         ),
         ('{{ printf "%d %z %s" $value 1 }}', "%!d(float64=0.25) %!z(int=1) %!s(MISSING)"),
         ('{{ printf "a" 1 `x` }}', "a%!(EXTRA int=1, string=x)"),
         (r'{{ printf "%q %c %U" "a\n\"b" 65 66 }}', r'"a\n\"b" A U+0042'),
-        ('{{ printf "%e %*d" 1234.5 4 7 }}', "1.234500e+03    7"),
+        ('{{ printf "%e %*d %G" 1234.5 4 7 1e-7 }}', "1.234500e+03    7 1E-07"),
         ("{{ humanizeTimestamp 1435065584.128 }}", "2015-06-23 13:19:44.128 +0000 UTC"),
         (
             "{{ (toTime 1435065584).Format `2006-01-02T15:04:05Z07:00 Jan _2 3PM` }}",

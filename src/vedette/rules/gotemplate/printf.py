@@ -77,9 +77,7 @@ def _padded(body: str, flags: str, width: int, verb: str) -> str:
 
 def _verb(verb: str, flags: str, precision: int | None, value: Value) -> str:
     if verb == "v":
-        plus = "+" in flags and isinstance(value, int | float) and not isinstance(value, bool)
-        body = text_of(value, top=False)
-        return f"+{body}" if plus and body[0] not in "+-" else body
+        return text_of(value, top=False)
     if verb == "T":
         return kind_of(value)
     text: str | None = None
@@ -131,7 +129,8 @@ def _float(verb: str, flags: str, precision: int | None, value: float) -> str | 
     if special is not None:
         return special if "+" in flags else special.removeprefix("+")
     if precision is None and verb in "gG":
-        return go_float(value, plus="+" in flags)
+        text = go_float(value, plus="+" in flags)
+        return text.upper() if verb == "G" else text
     return format(value, f"{sign}.{6 if precision is None else precision}{verb}")
 
 

@@ -41,14 +41,12 @@ class Struct:
     Attributes:
         kind: Go's name of the type, for messages.
         text: how ``%v`` prints it; empty prints the fields.
-        pointer: whether Go holds a pointer to it, which prints as ``&{…}``.
     """
 
     kind: str
     fields: Mapping[str, Value]
     methods: Mapping[str, Callable[..., Value]] = field(default_factory=dict)
     text: str = ""
-    pointer: bool = False
 
 
 Value: TypeAlias = (
@@ -111,13 +109,9 @@ def text_of(value: Value, top: bool = True) -> str:
         pairs = (f"{key}:{text_of(value[key], top=False)}" for key in sorted(value))
         return "map[" + " ".join(pairs) + "]"
     if isinstance(value, Struct):
-        return value.text or _struct(value)
+        fields = (text_of(one, top=False) for one in value.fields.values())
+        return value.text or "{" + " ".join(fields) + "}"
     return str(value)
-
-
-def _struct(value: Struct) -> str:
-    body = " ".join(text_of(one, top=False) for one in value.fields.values())
-    return f"{'&' if value.pointer else ''}{{{body}}}"
 
 
 def kind_of(value: Value) -> str:

@@ -20,7 +20,14 @@ from vedette.model.samples import STALE
 from vedette.query.errors import QueryError
 from vedette.query.promql.engine import Engine, EngineOptions
 from vedette.query.promql.parser import PromQLSyntaxError
-from vedette.rules.evaluate import RuleError, Series, evaluate, rows_of, template_value
+from vedette.rules.evaluate import (
+    RuleError,
+    Series,
+    evaluate,
+    rows_in_order,
+    rows_of,
+    template_value,
+)
 from vedette.rules.gotemplate.values import TemplateError, go_float
 from vedette.rules.histogram_text import histogram_expression
 from vedette.rules.rule import Rule, RuleGroup
@@ -136,7 +143,7 @@ class _Run:
 
     def _query(self, text: str, now: int) -> Found:
         try:
-            rows = rows_of(self._engine.instant(text, now))
+            rows = rows_in_order(text, self._engine.instant(text, now))
         except (QueryError, RuleError, PromQLSyntaxError) as error:
             raise TemplateError(str(error)) from None
         return [(row.labels, template_value(row.value)) for row in rows]
