@@ -11,7 +11,7 @@ import numpy as np
 
 from vedette.model.arrays import F64
 from vedette.model.histograms import CUSTOM_BUCKETS, Histograms
-from vedette.query.promql.native.buckets import negative_bounds, positive_bounds
+from vedette.query.promql.native.buckets import shown_bounds
 from vedette.web.numbers import number
 
 _OPEN_LEFT, _OPEN_RIGHT, _CLOSED = 0, 1, 3
@@ -22,8 +22,7 @@ class HistogramTexts:
 
     def __init__(self, histograms: Histograms) -> None:
         self._histograms = histograms
-        self._positive = positive_bounds(histograms)
-        self._negative = negative_bounds(histograms)
+        self._positive, self._negative = shown_bounds(histograms)
         self._known: dict[int, bytes] = {}
 
     def __getitem__(self, row: int) -> bytes:
@@ -49,7 +48,7 @@ class HistogramTexts:
 
     def _around(self, row: int) -> list[str]:
         h = self._histograms
-        if h.schema[row] == CUSTOM_BUCKETS:
+        if not h.zero_count[row] > 0:
             return []
         edge, count = h.zero_threshold[row : row + 1], h.zero_count[row : row + 1]
         return _buckets(np.array([_CLOSED]), -edge, edge, count)

@@ -24,6 +24,7 @@ from vedette.query.promql.ast import (
     NumberLiteral,
     Paren,
     RangeModifier,
+    Span,
     StringLiteral,
     Subquery,
     Unary,
@@ -292,7 +293,7 @@ class Evaluator:
         suspects = None
         if call.function in ("rate", "increase") and len(found.labels):
             typed = self.options.type_and_unit_labels
-            suspects = Suspects(found.labels, typed, node.span, self.remarks)
+            suspects = Suspects(found.labels, typed, _remarked(call, node), self.remarks)
         scalars = tuple(self.scalar(arg, frame) for arg in call.args if not _is_range(arg))
         edges = None
         if modifier is not None:
@@ -302,7 +303,7 @@ class Evaluator:
             reach = replace(reach, starts=self.options.starts)
         arguments = Arguments(scalars, frame.ts, self.options.window_2x, edges)
         # Prometheus remarks on the first argument, whichever that is.
-        notes = Notes(self.remarks, call.args[0].span, found.labels)
+        notes = Notes(self.remarks, _remarked(call, node), found.labels)
 
         def parts() -> Iterator[Part]:
             overlaps: dict[str, int] = {}
@@ -524,6 +525,11 @@ def _is_range(expr: Expr) -> bool:
     while isinstance(expr, Paren):
         expr = expr.expr
     return isinstance(expr, MatrixSelector | Subquery)
+
+
+def _remarked(call: Call, node: MatrixSelector | Subquery) -> Span:
+    """Return where remarks on a range vector point; of a subquery, Prometheus names the start."""
+    return Span(0, 0) if isinstance(node, Subquery) else call.args[0].span
 
 
 def _range_argument(call: Call) -> MatrixSelector | Subquery:

@@ -61,6 +61,8 @@ def _estimated(
     evaluation = place.evaluation
     named = evaluation.options.delayed_name_removal
     if vector.histograms is None:
+        if vector.present is not None:
+            vector = vector.take(np.flatnonzero(vector.present.any(axis=1)))
         return histogram.measure_histograms(
             vector, classic, place.span, evaluation.remarks, evaluation.budget, named
         )

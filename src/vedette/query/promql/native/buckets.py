@@ -17,6 +17,20 @@ _OVERFLOW = 1024
 """The exponent of two that a float cannot hold."""
 
 
+def _fractions() -> F64:
+    """Return float64[9, 256]: 2^(part · 2^−schema), the part of a bound below its power of two.
+
+    Rounded down, as the bounds of Prometheus are.
+    """
+    schema, part = np.arange(9)[:, None], np.arange(256)
+    exact = np.exp2(part.astype(np.longdouble) / np.exp2(schema.astype(np.longdouble)))
+    near: F64 = exact.astype(np.float64)
+    return np.asarray(np.where(near > exact, np.nextafter(near, 0.0), near))
+
+
+_FRACTIONS = _fractions()
+
+
 def is_custom(histograms: Histograms) -> Mask:
     """Return bool[H]: which histograms have custom buckets."""
     return np.asarray(histograms.schema == CUSTOM_BUCKETS)
@@ -40,11 +54,11 @@ def exponential_bound(number: I64, schema: I64) -> F64:
     """Return float64[B], the upper bounds of positive exponential buckets."""
     fine = np.maximum(schema, 0)
     whole = np.where(schema < 0, number << np.maximum(-schema, 0), number >> fine)
-    part = (number - (number >> fine << fine)) / np.exp2(fine)
+    part = number - (number >> fine << fine)
     # Far outside what an exponent can be, the bound is zero or infinite anyway.
     exponent = np.clip(whole, -2 * _OVERFLOW, 2 * _OVERFLOW).astype(np.int32)
     with np.errstate(over="ignore", under="ignore"):
-        bound = np.ldexp(np.exp2(part), exponent)
+        bound = np.ldexp(_FRACTIONS[fine, part], exponent)
     largest = (whole == _OVERFLOW) & (part == 0)
     return np.where(largest, _LARGEST, bound)
 
@@ -84,6 +98,19 @@ def negative_bounds(histograms: Histograms) -> tuple[F64, F64]:
     number = histograms.negative_index.astype(np.int64)
     schema = np.where(is_custom(histograms), 0, histograms.schema)[row].astype(np.int64)
     return -exponential_bound(number, schema), -exponential_bound(number - 1, schema)
+
+
+def shown_bounds(histograms: Histograms) -> tuple[tuple[F64, F64], tuple[F64, F64]]:
+    """Return the bounds of positive and of negative buckets as far as they are outside of zero.
+
+    The part of a bucket that lies within the zero bucket is not its own.
+    """
+    low, high = positive_bounds(histograms)
+    edge = histograms.zero_threshold[owners(histograms.positive_offsets)]
+    above = np.where((low > 0) & (low < edge), edge, low), high
+    low, high = negative_bounds(histograms)
+    edge = histograms.zero_threshold[owners(histograms.negative_offsets)]
+    return above, (low, np.where((high < 0) & (high > -edge), -edge, high))
 
 
 class CustomLayouts:

@@ -237,12 +237,14 @@ def _thresholds(histograms: Histograms, terms: Terms, groups: int) -> F64:
     term = np.concatenate([side.term for side in sides])
     full = np.concatenate([side.count for side in sides]) != 0
     number, term = number[full], term[full]
+    narrow = own[uneven[terms.group]][term]
     schema = histograms.schema[some.row].astype(np.int64)[term]
     lower, upper = exponential_bound(number - 1, schema), exponential_bound(number, schema)
     group = some.group[term]
     while True:
         edge = threshold[group]
-        within = (lower < edge) & (edge < upper)
+        # Within the edge of its own histogram, a bucket stays as it is.
+        within = (narrow < edge) & (lower < edge) & (edge < upper)
         if not within.any():
             return threshold
         np.maximum.at(threshold, group[within], upper[within])

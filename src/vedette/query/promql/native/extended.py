@@ -114,7 +114,14 @@ def _between(sampled: Sampled, pair: tuple[I64, I64], at: I64, resets: Mask) -> 
         np.concatenate([share, 1.0 - share[rest]]),
     )
     budget = sampled.windows.budget
-    return combine_within(budget, sampled.histograms, terms, len(at)).histograms
+    found = combine_within(budget, sampled.histograms, terms, len(at))
+    if found.reconciled.any():
+        # Prometheus subtracts the older from the newer one, then adds it to what it has of that.
+        sampled.notes.reconciled("subtraction")
+        lengths = np.diff(sampled.histograms.custom_offsets)[rows[older]]
+        if (found.reconciled & (lengths != np.diff(found.histograms.custom_offsets))).any():
+            sampled.notes.reconciled("addition")
+    return found.histograms
 
 
 def _hints(sampled: Sampled, cells: Cells, counter: bool) -> None:

@@ -11,9 +11,8 @@ from vedette.model.arrays import F64, I64, Mask
 from vedette.model.histograms import Histograms
 from vedette.query.promql.native.buckets import (
     is_custom,
-    negative_bounds,
     owners,
-    positive_bounds,
+    shown_bounds,
 )
 
 _CELLS = 1 << 20
@@ -69,12 +68,14 @@ class _Flat:
 def _flat(h: Histograms) -> _Flat:
     negative, positive = owners(h.negative_offsets), owners(h.positive_offsets)
     rows = np.arange(h.rows)
-    below, above = negative_bounds(h), positive_bounds(h)
+    above, below = shown_bounds(h)
     only_positive = (np.diff(h.negative_offsets) == 0) & (np.diff(h.positive_offsets) > 0)
     only_negative = (np.diff(h.positive_offsets) == 0) & (np.diff(h.negative_offsets) > 0)
     lower = np.concatenate([below[0], np.where(only_positive, 0.0, -h.zero_threshold), above[0]])
     upper = np.concatenate([below[1], np.where(only_negative, 0.0, h.zero_threshold), above[1]])
-    count = np.concatenate([h.negative_count, h.zero_count, h.positive_count])
+    # A zero bucket that counts less than nothing, as differences may, is left out.
+    around = np.where(h.zero_count > 0, h.zero_count, 0.0)
+    count = np.concatenate([h.negative_count, around, h.positive_count])
     row = np.concatenate([negative, rows, positive])
     zero = np.zeros(len(row), np.bool_)
     zero[len(negative) : len(negative) + len(rows)] = True

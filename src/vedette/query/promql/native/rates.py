@@ -87,11 +87,14 @@ def _terms(sampled: Sampled, cells: Cells, state: tuple[Mask, Mask], resets: Mas
     own = np.arange(len(cells))
     window, at = listed(np.flatnonzero(resets), cells.first + 2, cells.last)
     subtracted = several & ~lost
+    custom = kinds(sampled)[cells.last]
     parts = (
         (own[several], cells.last[several], 1.0),
         (own[subtracted], cells.first[subtracted], -1.0),
         (window, at - 1, 1.0),
         (own[zero], cells.first[zero], 1.0),
+        # What follows a lost first sample has its say in the bounds.
+        (own[lost & custom], cells.first[lost & custom] + 1, 0.0),
     )
     return Terms(
         np.concatenate([group for group, _, _ in parts]),
@@ -106,7 +109,8 @@ def _reconciled(sampled: Sampled, cells: Cells, lost: Mask, reconciled: Mask) ->
         return
     layout = CustomLayouts(sampled.histograms).of_row
     rows = sampled.rows
-    apart = ~lost & (layout[rows[cells.first]] != layout[rows[cells.last]])
+    begin = np.where(lost, cells.first + 1, cells.first)
+    apart = layout[rows[begin]] != layout[rows[cells.last]]
     if (reconciled & apart).any():
         sampled.notes.reconciled("subtraction")
     if (reconciled & ~apart).any():
