@@ -14,6 +14,7 @@ import numpy as np
 from vedette.model.arrays import F64, I64, Mask
 from vedette.query.errors import QueryError
 from vedette.query.promql.ast import MatrixSelector, RangeModifier, Subquery
+from vedette.query.promql.counters import add_losses
 from vedette.query.promql.remarks import execution_error
 from vedette.query.promql.select import Reach
 from vedette.query.promql.values import Part
@@ -192,15 +193,10 @@ def _corrections(windows: Windows, edges: tuple[F64, F64], begin: I64, stop: I64
     smaller.
     """
     left, right = edges
-    values = windows.values
-    lost = np.zeros(values.shape, np.longdouble)
-    np.cumsum(np.where(values[1:] < values[:-1], values[:-1], 0.0), axis=0, out=lost[1:])
     begin_at, stop_at = _inside(windows, begin), _inside(windows, stop)
-    if windows.shared:
-        inner = lost[stop_at[:, 0]] - lost[begin_at[:, 0]]
-    else:
-        inner = lost[stop_at] - lost[begin_at]
     oldest, newest = windows.value(begin_at), windows.value(stop_at)
-    within = np.where(oldest < left, left, 0.0) + inner + np.where(right < newest, newest, 0.0)
+    within = np.where(oldest < left, left, 0.0) + np.where(right < newest, newest, 0.0)
+    inner = replace(windows, lo=begin_at, hi=np.maximum(stop_at + 1, begin_at))
+    add_losses(within, inner, windows.values[1:] < windows.values[:-1])
     total = np.where(begin > stop, np.where(right < left, left, 0.0), within)
     return np.asarray(total, np.float64)
