@@ -15,6 +15,9 @@ import numpy as np
 from vedette.model.arrays import F64, I64, Mask
 from vedette.query.promql.windows import Windows
 
+_FEW = 1 << 14
+"""Losses that are added one by one whatever they are added to."""
+
 
 def extrapolated(windows: Windows, counter: bool, per_second: bool, old_clamp: bool) -> F64:
     """Return float64[K, S]: increase over each window, extrapolated to its edges.
@@ -106,14 +109,45 @@ def add_losses(rise: F64, windows: Windows, fell: Mask) -> None:
     """
     if not fell.any():
         return
-    values = windows.values
     if windows.shared:
         _add_shared_resets(rise, windows, fell)
-        return
-    # Differences across two series are no resets: no window holds both of their samples.
-    seen = np.concatenate([[0], np.cumsum(fell)])
-    lost = np.concatenate([[0.0], np.cumsum(values[:-1][fell], dtype=np.longdouble)])
-    rise += (lost[seen[windows.last]] - lost[seen[windows.first]]).astype(np.float64)
+    elif not _add_few(rise, windows, np.flatnonzero(fell)):
+        # Differences across two series are no resets: no window holds both of their samples.
+        seen = np.concatenate([[0], np.cumsum(fell)])
+        values = windows.values[:-1][fell]
+        lost = np.concatenate([[0.0], np.cumsum(values, dtype=np.longdouble)])
+        rise += (lost[seen[windows.last]] - lost[seen[windows.first]]).astype(np.float64)
+
+
+def _add_few(rise: F64, windows: Windows, before: I64) -> bool:
+    """Add each loss to the windows that hold it, in the flat layout; ``False`` if they are many.
+
+    ``before`` are the positions int64[E] of the samples that are lost. Sums of their own keep
+    their digits, whatever other series lose.
+    """
+    lo, hi = windows.lo, windows.hi
+    if not len(lo) or not lo.shape[1]:
+        return True
+    series = np.minimum(np.searchsorted(hi[-1], before, "right"), lo.shape[1] - 1)
+    begin = _first_step(hi, series, before + 1)
+    count = np.maximum(_first_step(lo, series, before) - begin, 0)
+    if int(count.sum()) > max(rise.size // 8, _FEW):
+        return False
+    step = np.repeat(begin - np.cumsum(count) + count, count) + np.arange(count.sum())
+    np.add.at(rise, (step, np.repeat(series, count)), np.repeat(windows.values[before], count))
+    return True
+
+
+def _first_step(edges: I64, series: I64, above: I64) -> I64:
+    """Return int64[E]: the first step at which the edge int64[K, S] of a series is past a value."""
+    low, high = np.zeros(len(series), np.int64), np.full(len(series), len(edges))
+    for _ in range(len(edges).bit_length()):
+        middle = (low + high) // 2
+        open_ = low < high
+        past = edges[np.minimum(middle, len(edges) - 1), series] > above
+        high = np.where(open_ & past, middle, high)
+        low = np.where(open_ & ~past, middle + 1, low)
+    return low
 
 
 def _add_shared_resets(rise: F64, windows: Windows, fell: Mask) -> None:
@@ -122,7 +156,7 @@ def _add_shared_resets(rise: F64, windows: Windows, fell: Mask) -> None:
     # A reset between the rows r and r + 1 is seen by the steps with lo <= r and hi > r + 1.
     begin = np.searchsorted(hi, row + 1, "right")
     count = np.maximum(np.searchsorted(lo, row, "right") - begin, 0)
-    if int(count.sum()) <= rise.size // 8:
+    if int(count.sum()) <= max(rise.size // 8, _FEW):
         step = np.repeat(begin - np.cumsum(count) + count, count) + np.arange(count.sum())
         lost = np.repeat(windows.values[row, column], count)
         np.add.at(rise, (step, np.repeat(column, count)), lost)
