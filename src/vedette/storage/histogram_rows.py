@@ -146,7 +146,7 @@ class _Vector(Generic[_T]):
     def extend(self, values: NDArray[_T]) -> None:
         size = self._size + len(values)
         if size > len(self._array):
-            room = max(size, 2 * len(self._array), _FIRST_ROOM)
+            room = max(size, len(self._array) * 5 // 4, _FIRST_ROOM)
             larger = np.empty(room, self._array.dtype)
             larger[: self._size] = self._array[: self._size]
             self._array = larger
@@ -255,7 +255,10 @@ def collected(arena: HistogramArena, index: I32, valid: Mask | None = None) -> H
     named = index >= 0
     if valid is not None:
         named &= valid
-    rows, place = np.unique(index[named], return_inverse=True)
+    old = index[named]
+    kept = np.zeros(arena.rows, bool)
+    kept[old] = True
     index[...] = -1
-    index[named] = place
-    return HistogramArena(arena.seen_through(index[:0]).take(rows, np.zeros(0, np.int32)))
+    index[named] = (np.cumsum(kept) - 1)[old]
+    none = np.zeros(0, np.int32)
+    return HistogramArena(arena.seen_through(none).take(np.flatnonzero(kept), none))

@@ -20,7 +20,6 @@ from vedette.storage.regroup import Runs, offsets_of
 PAGE = 32
 _NONE = -1
 _STRIDE = 1024
-_SLACK = 4096
 
 _Number = TypeVar("_Number", np.int32, np.int64, np.float64)
 
@@ -40,7 +39,7 @@ class RaggedPool:
         self._start: I64 | None = None
         self._rows: I32 | None = None
         self._arena: HistogramArena | None = None
-        self._collect_at = _SLACK
+        self._dead = 0
         self._fill = np.zeros(self._capacity, np.int64)
         self._previous = np.full(self._capacity, _NONE, np.int32)
         self._sequence = np.zeros(self._capacity, np.int64)
@@ -143,13 +142,13 @@ class RaggedPool:
         return new.index
 
     def _collect(self) -> None:
-        """Give up histograms that no sample names, once they may be the larger part."""
-        if self._rows is None or self._arena is None or self._arena.rows < self._collect_at:
+        """Give up histograms that no sample names, once they are a quarter."""
+        if self._rows is None or self._arena is None or 4 * self._dead < self._arena.rows:
             return
         used = self._rows[: self._used]
         valid = np.arange(PAGE) < self._fill[: self._used, None]
         self._arena = collected(self._arena, used, valid)
-        self._collect_at = 2 * self._arena.rows + _SLACK
+        self._dead = 0
         if not self._arena.rows:
             self._rows = self._arena = None
 
@@ -316,6 +315,9 @@ class RaggedPool:
             )
 
     def _release(self, pages: NDArray[np.integer]) -> None:
+        if self._rows is not None:
+            used = np.arange(PAGE) < self._fill[pages, None]
+            self._dead += int((used & (self._rows[pages] >= 0)).sum())
         self._fill[pages] = 0
         self._free.extend(pages.tolist())
 
