@@ -23,6 +23,9 @@ NUMBER = r"(?:[iI]nf|[nN]a[nN]|0[xX][0-9a-fA-F]+(?![\d]*x)|(?:\d+\.?\d*|\.\d+)(?
 _REPEATED = re.compile(rf"([+-]?{NUMBER})(?:([+-]{{1,2}})({NUMBER}))?x(\d+)")
 _HISTOGRAM = re.compile(r"\{\{(.*?)\}\}(?:([+-])\{\{(.*?)\}\})?(?:x(\d+))?")
 
+MAX_TIMES = 1_000_000
+"""How often a sample may be repeated: what a word expands to must fit into memory."""
+
 
 class NotationError(ValueError):
     """A text that is not a series with its samples."""
@@ -106,12 +109,18 @@ def points_with_hints(text: str) -> list[tuple[Point, bool]]:
 
 def _histograms(match: re.Match[str]) -> list[tuple[Point, bool]]:
     """Expand ``{{…}}``, ``{{…}}x3``, ``{{…}}+{{…}}x3`` and ``{{…}}-{{…}}x3``."""
-    (first, hinted), times = read_histogram(match[1]), int(match[4] or 0)
+    (first, hinted), times = read_histogram(match[1]), _times(match[4] or "0")
     if match[3] is None:
         return [(first, hinted)] * (times + 1)
     step, hinted = read_histogram(match[3])
     sign = 1.0 if match[2] == "+" else -1.0
     return [(point, hinted) for point in stepped(first, step, times, sign)]
+
+
+def _times(text: str) -> int:
+    if len(text) > 9 or int(text) > MAX_TIMES:
+        raise NotationError(f"a sample is repeated more than {MAX_TIMES:,} times")
+    return int(text)
 
 
 def _first_word(text: str) -> tuple[str, str, str]:
@@ -123,11 +132,11 @@ def _expanded(word: str) -> list[Point]:
     if word == "stale":
         return [STALE]
     if word.startswith("_"):
-        return [None] * int(word[2:] or 1)
+        return [None] * _times(word[2:] or "1")
     repeated = _REPEATED.fullmatch(word)
     if repeated is None:
         return [number(word)]
-    first, times = number(repeated[1]), int(repeated[4])
+    first, times = number(repeated[1]), _times(repeated[4])
     if repeated[3] is None:
         return [first] * (times + 1)
     stride = number(repeated[3]) * (-1.0 if repeated[2].count("-") % 2 else 1.0)
