@@ -45,15 +45,19 @@ class Terms:
         group: int64[n], the sum that the term belongs to.
         row: int64[n] into the histograms.
         weight: float64[n]; a term of weight 0 still has its say in resolution and bounds.
+        lowered: bool[n], terms whose resolution is lowered before zero buckets are compared, or
+            ``None`` where it is after that for all.
     """
 
     group: I64
     row: I64
     weight: F64
+    lowered: Mask | None = None
 
-    def take(self, at: I64 | Mask) -> Terms:
+    def take(self, at: I64 | Mask | slice) -> Terms:
         """Return only the terms ``at``."""
-        return Terms(self.group[at], self.row[at], self.weight[at])
+        lowered = None if self.lowered is None else self.lowered[at]
+        return Terms(self.group[at], self.row[at], self.weight[at], lowered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ def combine(
     schema = _schemas(histograms, terms, groups)
     if finest is not None:
         schema = np.where(schema == CUSTOM_BUCKETS, schema, np.minimum(schema, finest))
-    threshold = _thresholds(histograms, terms, groups)
+    threshold = _thresholds(histograms, terms, schema, groups)
     layouts = CustomLayouts(histograms) if has_custom.any() else None
     layout, reconciled = _layouts(layouts, terms, custom, groups)
 
@@ -163,7 +167,11 @@ def combine_within(
         budget.check()
         a, b = np.searchsorted(terms.group, [first, end]).tolist()
         rows, place = np.unique(terms.row[a:b], return_inverse=True)
-        some = Terms(terms.group[a:b] - first, place.ravel().astype(np.int64), terms.weight[a:b])
+        some = replace(
+            terms.take(slice(a, b)),
+            group=terms.group[a:b] - first,
+            row=place.ravel().astype(np.int64),
+        )
         used = histograms.take(rows, rows.astype(np.int32))
         limit = None if finest is None else finest[first:end]
         parts.append(combine(used, some, end - first, limit))
@@ -223,7 +231,7 @@ def _layouts(
 # ---- zero buckets
 
 
-def _thresholds(histograms: Histograms, terms: Terms, groups: int) -> F64:
+def _thresholds(histograms: Histograms, terms: Terms, schema: I64, groups: int) -> F64:
     """Return the zero threshold of each group, which no bucket that counts something straddles."""
     own = histograms.zero_threshold[terms.row]
     threshold = np.zeros(groups)
@@ -238,8 +246,8 @@ def _thresholds(histograms: Histograms, terms: Terms, groups: int) -> F64:
     full = np.concatenate([side.count for side in sides]) != 0
     number, term = number[full], term[full]
     narrow = own[uneven[terms.group]][term]
-    schema = histograms.schema[some.row].astype(np.int64)[term]
-    lower, upper = exponential_bound(number - 1, schema), exponential_bound(number, schema)
+    number, scale = _compared(histograms, some, term, number, schema)
+    lower, upper = exponential_bound(number - 1, scale), exponential_bound(number, scale)
     group = some.group[term]
     while True:
         edge = threshold[group]
@@ -248,6 +256,17 @@ def _thresholds(histograms: Histograms, terms: Terms, groups: int) -> F64:
         if not within.any():
             return threshold
         np.maximum.at(threshold, group[within], upper[within])
+
+
+def _compared(
+    histograms: Histograms, terms: Terms, term: I64, number: I64, schema: I64
+) -> tuple[I64, I64]:
+    """Return numbers and schemas of exponential buckets as zero buckets are compared with them."""
+    own = histograms.schema[terms.row].astype(np.int64)[term]
+    if terms.lowered is None:
+        return number, own
+    by = np.where(terms.lowered[term], np.maximum(own - schema[terms.group[term]], 0), 0)
+    return coarser(number, by), own - by
 
 
 # ---- buckets
@@ -299,7 +318,8 @@ def _lowered(
     wider = histograms.zero_threshold[terms.row] < threshold[terms.group]
     if wider.any():
         some = np.flatnonzero(wider[side.term])
-        edge = exponential_bound(side.number[some], own[some])
+        compared = _compared(histograms, terms, side.term[some], side.number[some], schema)
+        edge = exponential_bound(*compared)
         inside[some[edge <= threshold[group[some]]]] = True
     return _Side(group[~inside], number[~inside], value[~inside], group[inside], value[inside])
 

@@ -96,10 +96,12 @@ def _terms(sampled: Sampled, cells: Cells, state: tuple[Mask, Mask], resets: Mas
         # What follows a lost first sample has its say in the bounds.
         (own[lost & custom], cells.first[lost & custom] + 1, 0.0),
     )
+    group = np.concatenate([group for group, _, _ in parts])
     return Terms(
-        np.concatenate([group for group, _, _ in parts]),
+        group,
         sampled.rows[np.concatenate([sample for _, sample, _ in parts])],
         np.concatenate([np.full(len(group), weight) for group, _, weight in parts]),
+        np.arange(len(group)) < int(several.sum()),
     )
 
 
