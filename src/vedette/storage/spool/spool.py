@@ -54,7 +54,7 @@ class SpoolSettings:
         held_bytes: flushed segments that a reader still needs are kept up to this size.
     """
 
-    segment_bytes: int = 16 << 20
+    segment_bytes: int = 48 << 20
     retain_ms: int = 600_000
     retain_bytes: int = 256 << 20
     held_bytes: int = 4 << 30
