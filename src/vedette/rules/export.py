@@ -112,7 +112,14 @@ def rule_file(groups: Iterable[ListedGroup]) -> str:
         name = group.name if group.name not in names else f"{group.name} ({group.file})"
         names.add(name)
         written.append(_written_group(group, name))
-    return yaml.safe_dump({"groups": written}, sort_keys=False, allow_unicode=True, width=100)
+    text = _dumped(written, escaped=False)
+    # YAML takes these signs for the end of a line, and would read a space.
+    return _dumped(written, escaped=True) if set(text) & set("\x85\u2028\u2029") else text
+
+
+def _dumped(groups: list[dict[str, object]], *, escaped: bool) -> str:
+    document = {"groups": groups}
+    return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=not escaped, width=100))
 
 
 def _written_group(group: ListedGroup, name: str) -> dict[str, object]:

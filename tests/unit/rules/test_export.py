@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.needs import peer
@@ -83,6 +83,7 @@ def test_an_export_reads_back() -> None:
     )
 
 
+@example("\x85", "\u2028 a")
 @given(st.text(min_size=1, max_size=30), st.text(max_size=60).filter(lambda t: "{{" not in t))
 def test_any_text_survives(name: str, text: str) -> None:
     """Whatever stands in names and texts of a rule is the same after an export."""
