@@ -70,6 +70,11 @@ def refusal(expr: Expr, options: EngineOptions) -> QueryError | None:
 
 def _missing(node: Expr, options: EngineOptions) -> str:
     match node:
+        case Call("holt_winters") if not options.window_2x:
+            return (
+                'unknown function with name "holt_winters"; since Prometheus 3 it is called '
+                '"double_exponential_smoothing"'
+            )
         case Call(name) if FUNCTIONS[name].experimental and not options.experimental_functions:
             return f'function "{name}" is not enabled; {_remedy("promql-experimental-functions")}'
         case Aggregation(op) if AGGREGATIONS[op].experimental:

@@ -52,3 +52,11 @@ def test_a_duration_without_a_value(query: str, message: str) -> None:
         Engine(MemorySamples()).instant(query, 0)
     assert message in caught.value.message
     assert caught.value.kind == "bad_data"
+
+
+def test_an_old_name_belongs_to_the_old_semantics() -> None:
+    """What Prometheus 3 renamed has its old name with the semantics of Prometheus 2 only."""
+    query = "holt_winters(x[5m], 0.5, 0.5)"
+    with pytest.raises(QueryError, match="double_exponential_smoothing"):
+        Engine(MemorySamples(), ALL).instant(query, 0)
+    Engine(MemorySamples(), EngineOptions(window_2x=True)).instant(query, 0)
