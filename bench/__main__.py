@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import disk, load, scraping, side_by_side, startup, tiny
+from bench import disk, load, rules, scraping, side_by_side, startup, tiny
 from bench.processes import PEERS
 from bench.report import Report
 
@@ -20,6 +20,7 @@ PARTS: dict[str, Callable[[Report], None]] = {
     "scraping": scraping.scraping,
     "memory": load.memory,
     "mixed": load.mixed,
+    "rules": rules.rounds,
 }
 
 

@@ -45,27 +45,30 @@ def disk(report: Report) -> None:
             with start(place) as running:
                 write(running, bodies)
                 _settle(running)
+                sizes[name] = _stored(running) / data.samples
             found = []
             for _ in range(RUNS):
                 with start(place) as running:
                     time.sleep(2)
                     found.append(_first_query(running, data))
             times[name] = statistics.median(found)
-            sizes[name] = _stored(running) / data.samples
     report.add(Row("size on disk, index and all", "bytes per sample", sizes, (Aim(VICTORIA, 1),)))
     what = f"24 h of 1,000 series after a restart, first query: {QUERY}"
     report.add(Row(what, "ms", times, (Aim(PROMETHEUS, 0.5),)))
 
 
 def _settle(running: Running) -> None:
-    """Wait until the system has put everything into its final form, at most three minutes."""
+    """Wait until the system has put everything into its final form, at most five minutes.
+
+    What was merged stays on disk for a minute or so before it is removed.
+    """
     before, quiet = -1, 0
-    for _ in range(60):
+    for _ in range(100):
         time.sleep(3)
         size = _stored(running)
         quiet = quiet + 1 if size == before else 0
         before = size
-        if quiet >= 8 and size:
+        if quiet >= 30 and size:
             return
 
 

@@ -1,4 +1,4 @@
-"""``python -m bench.rules``: CPU of 1,000 alerting rules over 10,000 series, beside Prometheus.
+"""CPU of 1,000 alerting rules over 10,000 series, beside Prometheus.
 
 Both get the same samples by remote write and the same rule file, in two shapes: ``narrow`` rules
 look at ten series each, ``wide`` ones at a thousand. What a server without rules needs in the same
@@ -7,12 +7,10 @@ time is taken off. Few alerts fire, as in real life.
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,17 +18,20 @@ import httpx
 
 from bench import remote_write
 from bench.processes import Running, prometheus, vedette
+from bench.report import PROMETHEUS, Aim, Report, Row
 
 RULES = 1_000
 SERIES = 10_000
 GROUPS = 10
 INTERVAL_SECONDS = 5
+SECONDS = 30.0
 STEP_MS = 15_000
 HISTORY_MS = 600_000
 _EVALUATIONS = {
     "vedette": "vedette_rule_evaluations_total",
     "prometheus": "prometheus_rule_evaluations_total",
 }
+ALL = tuple(_EVALUATIONS)
 
 
 def rule_file(shape: str) -> str:
@@ -120,29 +121,16 @@ def _evaluations(client: httpx.Client, name: str) -> float:
     return sum(float(line.split()[-1]) for line in lines if line.startswith(metric))
 
 
-def main() -> int:
-    """Print CPU per evaluation round of both, and their ratio, for each shape."""
-    parser = argparse.ArgumentParser(prog="bench.rules", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=30.0, help="length of each measurement")
-    parser.add_argument("--shape", choices=("narrow", "wide"), action="append")
-    parser.add_argument("--only", choices=tuple(_EVALUATIONS))
-    arguments = parser.parse_args()
-    names = [arguments.only] if arguments.only else list(_EVALUATIONS)
-    idle = {name: measure(name, None, arguments.seconds)[0] for name in names}
-    for shape in arguments.shape or ("narrow", "wide"):
+def rounds(report: Report, seconds: float = SECONDS, names: Sequence[str] = ALL) -> None:
+    """Measure CPU per evaluation round, for each shape."""
+    idle = {name: measure(name, None, seconds)[0] for name in names}
+    for shape in ("narrow", "wide"):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "rules.yml"
             file.write_text(rule_file(shape))
             costs = {}
             for name in names:
-                spent, rounds = measure(name, file, arguments.seconds)
-                costs[name] = (spent - idle[name]) / rounds
-        for name, cost in costs.items():
-            print(f"{shape:8} {name:12} {cost * 1000:8.1f} ms CPU a round of {RULES} rules")
-        if len(costs) == 2:
-            print(f"{shape:8} ratio {costs['vedette'] / costs['prometheus']:.2f} (aim ≤ 0.3)")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+                spent, evaluated = measure(name, file, seconds)
+                costs[name] = (spent - idle[name]) / evaluated * 1000
+        what = f"{RULES} {shape} alerting rules over {SERIES} series"
+        report.add(Row(what, "ms of CPU per round", costs, (Aim(PROMETHEUS, 0.3),)))
