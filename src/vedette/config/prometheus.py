@@ -14,8 +14,8 @@ from pathlib import Path
 
 from vedette.config.errors import ConfigError
 from vedette.config.settings import Settings
-from vedette.forward.settings import Destination
-from vedette.kit.http_settings import read_http_settings
+from vedette.forward.settings import URL_EXAMPLE, Destination, url_problem
+from vedette.kit.http_settings import read_http_settings, secret_files
 from vedette.kit.relabel import read_relabel_rules
 from vedette.kit.secrets import Secret
 from vedette.kit.yamlpos import Fault, Kind, Node, Section, compose
@@ -154,7 +154,21 @@ class _Reader:
         if job.job and first is not section.node:
             message = f'the job_name "{job.job}" stands here a second time'
             section.fault("job_name", message, f"see {first.file}:{first.line}; name it otherwise")
+        self._unreadable(section, job)
         return job
+
+    def _unreadable(self, section: Section, job: ScrapeJob) -> None:
+        """Warn of files of ``job`` that cannot be read; they may still come, so it is no fault."""
+        for name in dict.fromkeys(secret_files(job.http)):
+            try:
+                with Path(name).open("rb"):
+                    pass
+            except (OSError, ValueError) as error:
+                reason = (isinstance(error, OSError) and error.strerror) or str(error)
+                self._warn(
+                    section.node,
+                    f'the job "{job.job}" cannot be scraped: {name} cannot be read: {reason}',
+                )
 
     def _job_files(self, common: GlobalScrape) -> list[ScrapeJob]:
         jobs: list[ScrapeJob] = []
@@ -208,6 +222,10 @@ class _Reader:
     ) -> Destination | None:
         """Return a destination, or ``None`` where it asks for what is not there yet."""
         section.require("url")
+        address = section.text("url")
+        problem = url_problem(address)
+        if address and problem:
+            section.fault("url", f"the address {problem}", URL_EXAMPLE)
         reasons = [
             key
             for key in ("oauth2", "tls_config", "proxy_url", "sigv4", "azuread")
@@ -227,7 +245,7 @@ class _Reader:
             reasons.append("http_headers")
         if http.authorization and http.authorization.type != "Bearer":
             reasons.append("authorization")
-        destination = self._with_queue(section, Destination("", Secret(section.text("url"))))
+        destination = self._with_queue(section, Destination("", Secret(address)))
         name = section.text("name") or f"remote-{section.node.line}"
         headers = destination.headers
         try:

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from vedette.kit.secrets import Secret, read_secret
 from vedette.kit.yamlpos import Section
 
+URL_EXAMPLE = "such as https://host/api/v1/write"
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
@@ -67,9 +69,9 @@ def read_destinations(
 
 def _destination(section: Section, environment: Mapping[str, str], base: Path) -> Destination:
     url = read_secret(section, "url", environment, base) or Secret("http://unknown")
-    problem = _url_problem(url.reveal())
+    problem = url_problem(url.reveal())
     if problem:
-        section.fault("url", f"the address {problem}", "such as https://host/api/v1/write")
+        section.fault("url", f"the address {problem}", URL_EXAMPLE)
     token = None
     if any(section.has(f"bearer_token{suffix}") for suffix in ("", "_env", "_file")):
         token = read_secret(section, "bearer_token", environment, base)
@@ -97,7 +99,8 @@ def _destination(section: Section, environment: Mapping[str, str], base: Path) -
     return destination
 
 
-def _url_problem(url: str) -> str:
+def url_problem(url: str) -> str:
+    """Return what is wrong with the address of a destination, "" where nothing is."""
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -278,8 +278,9 @@ def read_relabel_rules(section: Section, key: str) -> tuple[RelabelRule, ...]:
         before = len(inner.faults)
         rule = _read_rule(inner)
         inner.done()
-        for name, message in rule_faults(rule):
-            inner.fault(name, message)
+        if inner.text("action", Action.REPLACE).lower() in tuple(Action):
+            for name, message in rule_faults(rule):
+                inner.fault(name, message)
         if len(inner.faults) == before:
             rules.append(rule)
     return tuple(rules)

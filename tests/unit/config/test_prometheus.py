@@ -279,6 +279,8 @@ def test_remote_write_with_a_password() -> None:
             "modulus",
         ),
         ("scrape_config_files: [absent.yml]", "p.yml:1:23", "there is no file"),
+        ("remote_write: [{url: htp://w/api}]", "p.yml:1:22", "http:// or https://"),
+        ("remote_write: [{url: 'http://:9/'}]", "p.yml:1:22", "names no host"),
     ],
 )
 def test_faults_have_a_place(text: str, place: str, words: str) -> None:
@@ -286,6 +288,30 @@ def test_faults_have_a_place(text: str, place: str, words: str) -> None:
     faults: list[Fault] = []
     read_prometheus(text, "p.yml", faults)
     assert any(words in str(fault) and str(fault).startswith(place) for fault in faults), faults
+
+
+def test_an_unknown_action_is_one_fault() -> None:
+    """What an action needs is not told of an action that nobody knows."""
+    faults: list[Fault] = []
+    read_prometheus(
+        "scrape_configs: [{job_name: a, relabel_configs: [{action: dorp}]}]", "p.yml", faults
+    )
+    assert [fault.message for fault in faults] == ['unknown action "dorp"']
+
+
+def test_files_of_secrets_that_are_not_there(tmp_path: Path) -> None:
+    """Files that a job needs and that cannot be read are named in warnings, others are not."""
+    (tmp_path / "there.pem").write_text("-")
+    text = (
+        "scrape_configs: [{job_name: a, basic_auth: {username: u, password_file: gone},"
+        " tls_config: {ca_file: there.pem}}]"
+    )
+    faults: list[Fault] = []
+    found = read_prometheus(text, str(tmp_path / "p.yml"), faults)
+    assert faults == []
+    (warning,) = found.warnings
+    assert f"{tmp_path / 'p.yml'}:1:18" in warning
+    assert f"{tmp_path / 'gone'} cannot be read: No such file" in warning
 
 
 def test_further_files_of_jobs(tmp_path: Path) -> None:
