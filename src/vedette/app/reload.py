@@ -1,4 +1,5 @@
-"""Reading the configuration again while the server runs: scrapes and rules take the new one.
+"""Reading the configuration again while the server runs: scrapes, rules and remote
+write take the new one.
 
 Everything that can fail is read and checked first. With a fault the running configuration goes on.
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 from prometheus_client.metrics_core import Metric
 
 from vedette.app.families import counter, gauge
+from vedette.app.forwarding import Forwarding
 from vedette.config.errors import ConfigError
 from vedette.config.settings import Settings
 from vedette.kit.clock import Clock
@@ -40,11 +42,17 @@ class Reloader:
     """Reloads on request, one at a time, and counts."""
 
     def __init__(
-        self, read: Read | None, scrape: ScrapeManager, rules: RulesRunner, clock: Clock
+        self,
+        read: Read | None,
+        scrape: ScrapeManager,
+        rules: RulesRunner,
+        forwarding: Forwarding,
+        clock: Clock,
     ) -> None:
         self._read = read
         self._scrape = scrape
         self._rules = rules
+        self._forwarding = forwarding
         self._clock = clock
         self._one = asyncio.Lock()
         self._counts = {"success": 0, "failure": 0}
@@ -97,6 +105,7 @@ class Reloader:
         try:
             await self._scrape.apply(settings.scrape)
             await self._rules.reload(files.groups)
+            self._forwarding.apply(settings.remote_write)
             self._settings = settings
         except (ValueError, StorageError) as error:
             return str(error)

@@ -7,19 +7,42 @@ from dataclasses import replace
 from typing import TypeVar
 
 from vedette.app.queries import QueryPool
+from vedette.model.alerts import Alert
 from vedette.model.blocks import Selection
+from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.results import QueryResult
 from vedette.query.promql.ast import Expr
 from vedette.query.promql.engine import Engine, EngineOptions
 from vedette.query.source import SampleSource
-from vedette.rules.ports import Session
+from vedette.rules.ports import AlertSink, Session
 from vedette.storage.interface import NO_LIMITS, Samples, SelectLimits
 
 T = TypeVar("T")
 
 _MOST_KEPT = 256
 """Selections that a round keeps; beyond it the oldest go."""
+
+
+class LabelledSink:
+    """Implements ``AlertSink``: gives alerts the external labels that they do not have."""
+
+    def __init__(self, sink: AlertSink, external: tuple[tuple[str, str], ...]) -> None:
+        self._sink = sink
+        self._external = dict(external)
+
+    async def post(self, alerts: Sequence[Alert]) -> None:
+        """Pass the alerts on."""
+        if self._external:
+            alerts = [
+                replace(each, labels=Labels.of(self._external | each.labels.as_dict()))
+                for each in alerts
+            ]
+        await self._sink.post(alerts)
+
+    async def settled(self) -> None:
+        """Pass it on."""
+        await self._sink.settled()
 
 
 class RuleQueries:

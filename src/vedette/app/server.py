@@ -26,7 +26,7 @@ from vedette.app.pushes import Pushes
 from vedette.app.queries import PoolSettings, QueryPool
 from vedette.app.querylog import QueryLog
 from vedette.app.reload import Read, Reloader, rule_files
-from vedette.app.rules import RuleQueries
+from vedette.app.rules import LabelledSink, RuleQueries
 from vedette.app.scraping import Scraping
 from vedette.app.snapshots import take_snapshot
 from vedette.app.storage import StorageRooms
@@ -78,10 +78,12 @@ class Server:
         self._notify = NotifySurroundings(self._clock, settings.server.data_dir)
         self._alerting = self._pipeline()
         self._rules = self._rules_runner()
-        self._forwarding = Forwarding(settings.remote_write, self._storage, self._clock, VERSION)
+        self._forwarding = Forwarding(
+            settings.remote_write, self._storage, self._scrape, self._clock, VERSION
+        )
         self._pushes = Pushes(settings, self._storage, self._intake, self._clock)
         self._guard = Guard(self._access(admin_token), self._clock)
-        self._reloader = Reloader(read, self._scrape, self._rules, self._clock)
+        self._reloader = Reloader(read, self._scrape, self._rules, self._forwarding, self._clock)
         self._reloading: set[asyncio.Task[str]] = set()
         self._web = WebApp(self._services())
         self._fault: BaseException | None = None
@@ -153,10 +155,7 @@ class Server:
             ("rules", self._rules.run()),
             ("live", self._web.live.run()),
             ("pushed groups", self._pushes.run()),
-            *(
-                (f"remote write to {each.destination.name}", each.run())
-                for each in self._forwarding.forwarders
-            ),
+            ("remote write", self._forwarding.run()),
         ):
             stack.push_async_callback(self._spawn(name, loop, stop))
         # What was built for the whole life need not be looked at by every collection.
@@ -242,7 +241,7 @@ class Server:
             clock=self._clock,
             engine=RuleQueries(self._watching, self._storage.samples, self._engine_options()),
             states=self._storage.alert_states,
-            sink=self._alerting,
+            sink=LabelledSink(self._alerting, rules.external_labels),
             index=self._storage.index,
             ingest=self._storage.ingest,
             external_url=settings.server.url,
@@ -309,6 +308,7 @@ class Server:
             external_url=settings.server.url,
             version=VERSION,
             lookback_ms=settings.query.lookback_ms,
+            external_labels=settings.rules.external_labels,
             administration=self._storage.ingest if settings.web.enable_admin_api else None,
             stats=self._http,
             intakes=self._pushes.handlers(),

@@ -5,7 +5,6 @@ Documentation: https://prometheus.io/docs/prometheus/latest/configuration/config
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 from collections.abc import Mapping
@@ -14,18 +13,17 @@ from pathlib import Path
 
 from vedette.config.errors import ConfigError
 from vedette.config.settings import Settings
-from vedette.forward.settings import URL_EXAMPLE, Destination, url_problem
-from vedette.kit.http_settings import read_http_settings, secret_files
+from vedette.forward.prometheus import read_remote_write
+from vedette.forward.settings import Destination
+from vedette.kit.http_settings import HttpSettings, secret_files
 from vedette.kit.relabel import read_relabel_rules
-from vedette.kit.secrets import Secret
-from vedette.kit.yamlpos import Fault, Kind, Node, Section, compose
+from vedette.kit.yamlpos import Fault, Node, Section, compose
 from vedette.receive.settings import OtlpSettings, read_otlp
 from vedette.rules.files import load_rule_files
 from vedette.scrape.prometheus import GlobalScrape, read_global_scrape, read_scrape_config
 from vedette.scrape.settings import ScrapeJob, SettingFault, job_faults
 
 _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
-_EMPTY = Node("", 1, 1, Kind.MAPPING)
 _UNUSED = ("runtime", "storage", "tracing", "remote_read")
 _KEYS = {
     "job": "job_name",
@@ -133,9 +131,6 @@ class _Reader:
                 (k.text, expanded(v.text, os.environ)) for k, v in section.pairs("external_labels")
             )
         )
-        if external:
-            node = section.value("external_labels")
-            self._warn(node, "external_labels are added to what remote_write sends, not to alerts")
         for key in ("query_log_file", "rule_query_offset"):
             if section.text(key):
                 self._warn(section.value(key), f"{key} is not used yet")
@@ -154,21 +149,18 @@ class _Reader:
         if job.job and first is not section.node:
             message = f'the job_name "{job.job}" stands here a second time'
             section.fault("job_name", message, f"see {first.file}:{first.line}; name it otherwise")
-        self._unreadable(section, job)
+        self._unreadable(section, job.http, f'the job "{job.job}" cannot be scraped')
         return job
 
-    def _unreadable(self, section: Section, job: ScrapeJob) -> None:
-        """Warn of files of ``job`` that cannot be read; they may still come, so it is no fault."""
-        for name in dict.fromkeys(secret_files(job.http)):
+    def _unreadable(self, section: Section, http: HttpSettings, so: str) -> None:
+        """Warn of files that cannot be read; they may still come, so it is no fault."""
+        for name in dict.fromkeys(secret_files(http)):
             try:
                 with Path(name).open("rb"):
                     pass
             except (OSError, ValueError) as error:
                 reason = (isinstance(error, OSError) and error.strerror) or str(error)
-                self._warn(
-                    section.node,
-                    f'the job "{job.job}" cannot be scraped: {name} cannot be read: {reason}',
-                )
+                self._warn(section.node, f"{so}: {name} cannot be read: {reason}")
 
     def _job_files(self, common: GlobalScrape) -> list[ScrapeJob]:
         jobs: list[ScrapeJob] = []
@@ -209,85 +201,20 @@ class _Reader:
     def _remote_write(self, external: tuple[tuple[str, str], ...]) -> list[Destination]:
         found: dict[str, Destination] = {}
         for section in self._root.sections("remote_write", "a remote write"):
-            destination = self._destination(section, external)
+            destination = read_remote_write(section, self._base, self._warnings)
             if destination is None:
                 continue
-            if destination.name in found:
-                section.fault("name", f'"{destination.name}" is there a second time')
-            found[destination.name] = destination
+            so = f"nothing can be sent to {destination.place}"
+            self._unreadable(section, destination.http, so)
+            name = destination.name
+            if name in found and section.text("name"):
+                section.fault("name", f'"{name}" is there a second time')
+            # Without names the same address may be there with other relabelling.
+            number = 2
+            while name in found:
+                name, number = f"{destination.name}-{number}", number + 1
+            found[name] = replace(destination, name=name, external_labels=external)
         return list(found.values())
-
-    def _destination(
-        self, section: Section, external: tuple[tuple[str, str], ...]
-    ) -> Destination | None:
-        """Return a destination, or ``None`` where it asks for what is not there yet."""
-        section.require("url")
-        address = section.text("url")
-        problem = url_problem(address)
-        if address and problem:
-            section.fault("url", f"the address {problem}", URL_EXAMPLE)
-        reasons = [
-            key
-            for key in ("oauth2", "tls_config", "proxy_url", "sigv4", "azuread")
-            if section.has(key)
-        ]
-        reasons += [key for key in ("google_iam", "write_relabel_configs") if section.has(key)]
-        for key in ("sigv4", "azuread", "google_iam", "metadata_config"):
-            section.value(key)
-        if section.text("protobuf_message", "prometheus.WriteRequest") != "prometheus.WriteRequest":
-            reasons.append("protobuf_message")
-        http = read_http_settings(section, self._base)
-        read_relabel_rules(section, "write_relabel_configs")
-        for key in ("round_robin_dns", "send_metadata"):
-            section.boolean(key, False)
-        token = http.authorization.credentials if http.authorization else None
-        if http.headers:
-            reasons.append("http_headers")
-        if http.authorization and http.authorization.type != "Bearer":
-            reasons.append("authorization")
-        destination = self._with_queue(section, Destination("", Secret(address)))
-        name = section.text("name") or f"remote-{section.node.line}"
-        headers = destination.headers
-        try:
-            secret = Secret(token.read()) if token else None
-            if http.basic_auth is not None:
-                pair = f"{http.basic_auth.username.read()}:{http.basic_auth.password.read()}"
-                basic = Secret(f"Basic {base64.b64encode(pair.encode()).decode()}")
-                headers += (("Authorization", basic),)
-        except (OSError, UnicodeDecodeError) as error:
-            section.fault("authorization", f"its file cannot be read: {error}")
-            return None
-        section.done()
-        if reasons:
-            self._warn(
-                section.node,
-                f'remote_write "{name}" is left out: {", ".join(reasons)} cannot be used yet',
-            )
-            return None
-        return replace(
-            destination, name=name, token=secret, headers=headers, external_labels=external
-        )
-
-    def _with_queue(self, section: Section, base: Destination) -> Destination:
-        queue = section.section("queue_config") or Section(_EMPTY, section.faults)
-        for key in ("capacity", "min_shards"):
-            queue.integer(key, 0)
-        queue.duration("sample_age_limit", 0)
-        queue.boolean("retry_on_http_429", False)
-        destination = replace(
-            base,
-            headers=tuple((k.text, Secret(v.text)) for k, v in section.pairs("headers")),
-            timeout_ms=section.duration("remote_timeout", base.timeout_ms, minimum=1),
-            samples_per_request=queue.integer("max_samples_per_send", 2_000, 1),
-            shards=min(queue.integer("max_shards", base.shards, 1), base.shards),
-            deadline_ms=queue.duration("batch_send_deadline", base.deadline_ms, minimum=1),
-            min_backoff_ms=queue.duration("min_backoff", base.min_backoff_ms, minimum=1),
-            max_backoff_ms=queue.duration("max_backoff", base.max_backoff_ms, minimum=1),
-            send_exemplars=section.boolean("send_exemplars", False),
-            send_histograms=section.boolean("send_native_histograms", False),
-        )
-        queue.done()
-        return destination
 
     def _warn(self, node: Node | None, message: str) -> None:
         place = node or self._root.node
@@ -322,6 +249,18 @@ def with_prometheus(settings: Settings, path: Path) -> Settings:
         Fault(str(path), 1, 1, f'the job "{job.job}" stands in {settings.file} too', "rename one")
         for job in found.jobs
         if job.job in taken
+    ]
+    names = {each.name for each in settings.remote_write}
+    faults += [
+        Fault(
+            str(path),
+            1,
+            1,
+            f'the remote_write "{each.name}" to {each.place} stands in {settings.file} too',
+            'give one of them another "name"',
+        )
+        for each in found.remote_write
+        if each.name in names
     ]
     if faults:
         raise ConfigError(faults)

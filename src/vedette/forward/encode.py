@@ -1,4 +1,4 @@
-"""Samples → the body of a remote-write request, version 1.0.
+"""Samples → the body of a remote-write request, version 1.0, and what version 2.0 shares with it.
 
 Source: "Prometheus Remote-Write 1.0 specification" and its ``types.proto``/``remote.proto``.
 """
@@ -6,7 +6,7 @@ Source: "Prometheus Remote-Write 1.0 specification" and its ``types.proto``/``re
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cramjam
@@ -21,14 +21,25 @@ from vedette.model.histograms import (
     numbers_to_spans,
 )
 from vedette.model.labels import Labels
+from vedette.model.metadata import MetricMetadata
 from vedette.model.samples import Exemplar, is_histogram
 
 # Numbers of fields and wire types: 0 varint, 1 eight bytes, 2 length and bytes.
-_SERIES = 0x0A
+_SERIES, _METADATA = 0x0A, 0x1A
 _LABEL, _SAMPLE, _EXEMPLAR, _HISTOGRAM = 0x0A, 0x12, 0x1A, 0x22
 _SIX_BYTES = 1 << 35, 1 << 42
 """Times whose varint takes six bytes: 1971 to 2109."""
-_SAMPLE_SIZE = 18
+_SAMPLE_SIZE, _START_SIZE = 18, 7
+METRIC_TYPES = {
+    name: number
+    for number, name in enumerate(
+        (
+            *("unknown", "counter", "gauge", "histogram", "gaugehistogram"),
+            *("summary", "info", "stateset"),
+        )
+    )
+}
+"""Numbers of the types of metrics; both versions have the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +47,14 @@ class Outgoing:
     """Samples of one request.
 
     Attributes:
-        labels: encoded labels (see :func:`encode_labels`) of each of S series.
+        labels: labels of each of S series, as the encoder takes them: for version 1.0 fields of
+            :func:`encode_labels`, for version 2.0 canonical bytes (``Labels.canonical``).
         rows: int32[n], the series of each sample, ascending; times ascend within a series.
         ts: int64[n] milliseconds.
         values: float64[n]; ``HISTOGRAM`` where ``histograms`` holds the sample.
         histograms: with ``index`` int32[n], or ``None``.
         exemplars: with ``series`` a row of ``labels``.
+        start: int64[n] start timestamps as in ``SampleBatch``, or ``None``; 1.0 has none.
     """
 
     labels: Sequence[bytes]
@@ -50,16 +63,33 @@ class Outgoing:
     values: F64
     histograms: Histograms | None = None
     exemplars: tuple[Exemplar, ...] = ()
+    start: I64 | None = None
 
 
 def encode_labels(labels: Labels) -> bytes:
     """Return the ``labels`` fields of a ``TimeSeries``."""
-    return b"".join(_part(_LABEL, _pair(name, value)) for name, value in labels)
+    return b"".join(part(_LABEL, _pair(name, value)) for name, value in labels)
 
 
 def encode_request(outgoing: Outgoing) -> bytes:
     """Return a ``WriteRequest``, compressed with Snappy's block format."""
     return bytes(cramjam.snappy.compress_raw(encode_series(outgoing)))
+
+
+def encode_metadata(metadata: Iterable[MetricMetadata]) -> bytes:
+    """Return a ``WriteRequest`` that describes metrics and holds no samples, compressed."""
+    body = b"".join(part(_METADATA, _described(each)) for each in metadata)
+    return bytes(cramjam.snappy.compress_raw(body))
+
+
+def _described(metadata: MetricMetadata) -> bytes:
+    return (
+        b"\x08"
+        + varint(METRIC_TYPES.get(metadata.type, 0))
+        + part(0x12, metadata.metric.encode())
+        + part(0x22, metadata.help.encode())
+        + part(0x2A, metadata.unit.encode())
+    )
 
 
 def encode_series(outgoing: Outgoing) -> bytes:
@@ -76,7 +106,7 @@ def encode_series(outgoing: Outgoing) -> bytes:
     for row, labels in enumerate(outgoing.labels):
         if not lengths[row]:
             continue
-        parts += (bytes([_SERIES]), _varint(len(labels) + int(lengths[row])), labels)
+        parts += (bytes([_SERIES]), varint(len(labels) + int(lengths[row])), labels)
         for each, at in zip(samples, offsets, strict=True):
             if at[row] < at[row + 1]:
                 parts.append(each.data[at[row] : at[row + 1]])
@@ -96,26 +126,48 @@ class _Encoded:
 
 def _floats(outgoing: Outgoing) -> _Encoded:
     chosen = ~is_histogram(outgoing.values)
-    rows, ts = outgoing.rows[chosen], outgoing.ts[chosen]
-    values = outgoing.values[chosen]
-    counts = np.bincount(rows, minlength=len(outgoing.labels))
-    if len(ts) and not (int(ts.min()) >= _SIX_BYTES[0] and int(ts.max()) < _SIX_BYTES[1]):
-        return _rare_times(rows, ts, values, len(outgoing.labels))
-    out = np.empty((len(ts), _SAMPLE_SIZE), np.uint8)
-    out[:, :3] = _SAMPLE, _SAMPLE_SIZE - 2, 0x09
+    data, sizes = encode_floats(outgoing.ts[chosen], outgoing.values[chosen])
+    rows = outgoing.rows[chosen]
+    lengths = np.bincount(rows, weights=sizes, minlength=len(outgoing.labels))
+    return _Encoded(data, lengths.astype(np.int64))
+
+
+def encode_floats(ts: I64, values: F64, start: I64 | None = None) -> tuple[bytes, I64]:
+    """Return fields 2 of a ``TimeSeries``, one after another, and how many bytes each has.
+
+    ``start`` is int64[n], 0 or less where the field is left out; only version 2.0 has it.
+    """
+    begun = np.zeros(len(ts), np.int64) if start is None else np.maximum(start, 0)
+    known = begun > 0
+    if not (_usual(ts) and _usual(begun[known])):
+        parts = [
+            part(_SAMPLE, b"\x09" + struct.pack("<d", value) + b"\x10" + varint(time) + _start(at))
+            for time, value, at in zip(ts.tolist(), values.tolist(), begun.tolist(), strict=True)
+        ]
+        return b"".join(parts), np.array([len(each) for each in parts], np.int64)
+    out = np.empty((len(ts), _SAMPLE_SIZE + _START_SIZE), np.uint8)
+    out[:, 0], out[:, 2] = _SAMPLE, 0x09
+    out[:, 1] = _SAMPLE_SIZE - 2 + _START_SIZE * known
     out[:, 3:11] = values.astype("<f8").view(np.uint8).reshape(-1, 8)
-    out[:, 11] = 0x10
+    out[:, 11], out[:, _SAMPLE_SIZE] = 0x10, 0x18
     for k in range(6):
-        out[:, 12 + k] = (ts >> (7 * k)) & 0x7F | (0x80 if k < 5 else 0)
-    return _Encoded(out.tobytes(), counts * _SAMPLE_SIZE)
+        more = 0x80 if k < 5 else 0
+        out[:, 12 + k] = (ts >> (7 * k)) & 0x7F | more
+        out[:, _SAMPLE_SIZE + 1 + k] = (begun >> (7 * k)) & 0x7F | more
+    sizes = _SAMPLE_SIZE + _START_SIZE * known.astype(np.int64)
+    if not known.any():
+        return out[:, :_SAMPLE_SIZE].tobytes(), sizes
+    used = np.ones(out.shape, bool)
+    used[:, _SAMPLE_SIZE:] = known[:, None]
+    return out[used].tobytes(), sizes
 
 
-def _rare_times(rows: I32, ts: I64, values: F64, series: int) -> _Encoded:
-    parts = [
-        _part(_SAMPLE, b"\x09" + struct.pack("<d", value) + b"\x10" + _varint(time))
-        for time, value in zip(ts.tolist(), values, strict=True)
-    ]
-    return _collected(parts, rows, series)
+def _usual(ts: I64) -> bool:
+    return not len(ts) or (int(ts.min()) >= _SIX_BYTES[0] and int(ts.max()) < _SIX_BYTES[1])
+
+
+def _start(ts: int) -> bytes:
+    return b"\x18" + varint(ts) if ts else b""
 
 
 def _others(outgoing: Outgoing) -> list[_Encoded]:
@@ -125,12 +177,12 @@ def _others(outgoing: Outgoing) -> list[_Encoded]:
     if outgoing.exemplars:
         found = sorted(outgoing.exemplars, key=lambda each: (each.series, each.ts))
         rows = np.array([each.series for each in found], np.int32)
-        out.append(_collected([_part(_EXEMPLAR, _exemplar(e)) for e in found], rows, series))
+        out.append(_collected([part(_EXEMPLAR, _exemplar(e)) for e in found], rows, series))
     if outgoing.histograms is not None:
         at = np.flatnonzero(is_histogram(outgoing.values))
         index = outgoing.histograms.index[at].tolist()
         parts = [
-            _part(_HISTOGRAM, _histogram(histogram_value(outgoing.histograms, row), time))
+            part(_HISTOGRAM, encode_histogram(histogram_value(outgoing.histograms, row), time))
             for row, time in zip(index, outgoing.ts[at].tolist(), strict=True)
         ]
         out.append(_collected(parts, outgoing.rows[at], series))
@@ -145,11 +197,14 @@ def _collected(parts: list[bytes], rows: NDArray[np.int32], series: int) -> _Enc
 def _exemplar(exemplar: Exemplar) -> bytes:
     labels = encode_labels(exemplar.labels)
     value = struct.pack("<d", exemplar.value)
-    return labels + b"\x11" + value + b"\x18" + _varint(exemplar.ts)
+    return labels + b"\x11" + value + b"\x18" + varint(exemplar.ts)
 
 
-def _histogram(value: HistogramValue, ts: int) -> bytes:
-    """Return a ``Histogram`` message with float counts, which every receiver of 1.0 takes."""
+def encode_histogram(value: HistogramValue, ts: int, start: int = 0) -> bytes:
+    """Return a ``Histogram`` message with float counts, which every receiver takes.
+
+    ``start`` is left out unless it is above 0; only version 2.0 has it.
+    """
     parts = [
         b"\x11" + struct.pack("<d", value.count),
         b"\x19" + struct.pack("<d", value.sum),
@@ -158,12 +213,14 @@ def _histogram(value: HistogramValue, ts: int) -> bytes:
         b"\x39" + struct.pack("<d", value.zero_count),
         *_buckets(value.negative, 0x42, 0x52),
         *_buckets(value.positive, 0x5A, 0x6A),
-        b"\x70" + _varint(value.reset_hint),
-        b"\x78" + _varint(ts),
+        b"\x70" + varint(value.reset_hint),
+        b"\x78" + varint(ts),
     ]
     if value.custom_bounds:
         bounds = struct.pack(f"<{len(value.custom_bounds)}d", *value.custom_bounds)
-        parts.append(b"\x82\x01" + _varint(len(bounds)) + bounds)
+        parts.append(b"\x82\x01" + varint(len(bounds)) + bounds)
+    if start > 0:
+        parts.append(b"\x88\x01" + varint(start))
     return b"".join(parts)
 
 
@@ -171,25 +228,27 @@ def _buckets(pairs: tuple[tuple[int, float], ...], spans: int, counts: int) -> l
     if not pairs:
         return []
     parts = [
-        _part(spans, b"\x08" + _zigzag(offset) + b"\x10" + _varint(length))
+        part(spans, b"\x08" + _zigzag(offset) + b"\x10" + varint(length))
         for offset, length in numbers_to_spans([number for number, _ in pairs])
     ]
-    return [*parts, _part(counts, struct.pack(f"<{len(pairs)}d", *(count for _, count in pairs)))]
+    return [*parts, part(counts, struct.pack(f"<{len(pairs)}d", *(count for _, count in pairs)))]
 
 
 def _pair(name: str, value: str) -> bytes:
-    return _part(0x0A, name.encode()) + _part(0x12, value.encode())
+    return part(0x0A, name.encode()) + part(0x12, value.encode())
 
 
-def _part(tag: int, body: bytes) -> bytes:
-    return bytes([tag]) + _varint(len(body)) + body
+def part(tag: int, body: bytes) -> bytes:
+    """Return a field of bytes, or a message, behind its ``tag``."""
+    return bytes([tag]) + varint(len(body)) + body
 
 
 def _zigzag(number: int) -> bytes:
-    return _varint((number << 1) ^ (number >> 63))
+    return varint((number << 1) ^ (number >> 63))
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """Return an int64 as protobuf writes it: a negative one in ten bytes."""
     number &= (1 << 64) - 1
     out = bytearray()
     while number > 0x7F:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from vedette.model.arrays import I32
+from vedette.model.metadata import MetricMetadata
 from vedette.model.samples import SampleBatch
 
 
@@ -45,6 +47,10 @@ class Backlog(Protocol):
         """Ask to keep what is newer than ``sequence`` until the reader ``name`` has it."""
         ...
 
+    def release(self, name: str) -> None:
+        """Keep nothing for the reader ``name`` any more."""
+        ...
+
     def canonical(self, refs: I32) -> list[bytes]:
         """Return the canonical labels of each ref."""
         ...
@@ -59,4 +65,12 @@ class Cursors(Protocol):
 
     def save(self, name: str, sequence: int) -> None:
         """Note that ``name`` has everything up to ``sequence``."""
+        ...
+
+
+class Descriptions(Protocol):
+    """What targets and senders say of metrics. The call does not block."""
+
+    def described(self) -> Mapping[str, MetricMetadata]:
+        """Return one statement for each metric family."""
         ...

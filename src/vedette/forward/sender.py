@@ -7,27 +7,28 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import httpx
-import numpy as np
 
-from vedette.forward.encode import Outgoing, encode_labels, encode_request
-from vedette.forward.judge import Outcome, Verdict, judge, pause_ms
-from vedette.forward.ports import Backlog, Cursors, Page
+from vedette.forward.describe import NOTHING_KNOWN, Described
+from vedette.forward.encode import Outgoing, encode_metadata, encode_request
+from vedette.forward.encode_v2 import encode_request_v2
+from vedette.forward.judge import Outcome, Verdict, judge, judge_written, pause_ms
+from vedette.forward.pages import LabelCache, split_page
+from vedette.forward.ports import Backlog, Cursors, Descriptions, Page
 from vedette.forward.settings import Destination
 from vedette.kit.clock import Clock
-from vedette.model.arrays import I32, I64
-from vedette.model.histograms import joined
-from vedette.model.labels import Labels
-from vedette.model.samples import Exemplar, SampleBatch, is_histogram
+from vedette.kit.http_client import CredentialsError, HttpClients
 from vedette.storage.interface import StorageError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _QUIET_MS = 60_000
+_METADATA_PER_REQUEST = 2_000
+_MOST_ANSWER = 64 << 10
 
 
 class Offload(Protocol):
@@ -44,6 +45,7 @@ class ForwardStats:
 
     Attributes:
         samples: by outcome; retried ones count each time.
+        left_out: samples that the settings keep from being sent, by reason.
         requests: by outcome and reason.
         gaps: times that the backlog no longer had what was to be sent next.
         bytes_sent: compressed.
@@ -52,6 +54,7 @@ class ForwardStats:
     """
 
     samples: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     gaps: int = 0
     bytes_sent: int = 0
@@ -75,24 +78,24 @@ class Forwarder:
         offload: Offload,
         transport: httpx.AsyncBaseTransport | None = None,
         version: str = "",
+        descriptions: Descriptions = NOTHING_KNOWN,
+        stats: ForwardStats | None = None,
     ) -> None:
+        """Take ``stats`` of an earlier forwarder of the same name to count on."""
         self.destination = destination
-        self.stats = ForwardStats()
+        self.stats = stats or ForwardStats()
         self._backlog = backlog
         self._cursors = cursors
         self._clock = clock
         self._offload = offload
         self._chance = random.Random()  # noqa: S311 - only spreads retries
-        self._labels = _LabelCache(backlog, destination.external_labels)
+        self._labels = LabelCache(backlog.canonical, destination)
+        self._descriptions = descriptions
+        self._described = Described({})
+        self._described_ms = -destination.metadata_ms
         self._told_ms = -_QUIET_MS
-        self._client = httpx.AsyncClient(
-            headers=_headers(destination, version),
-            auth=_auth(destination),
-            timeout=destination.timeout_ms / 1000,
-            follow_redirects=False,
-            trust_env=False,
-            transport=transport,
-        )
+        self._headers = _headers(destination)
+        self._clients = HttpClients(f"Vedette/{version}", transport, clock)
 
     async def run(self) -> None:
         """Send until cancelled; a destination that starts now gets what comes from now on."""
@@ -102,6 +105,7 @@ class Forwarder:
         wanted = self.destination.samples_per_request * self.destination.shards
         try:
             while True:
+                await self._describe()
                 page = await self._read(reached, wanted)
                 if page.lost:
                     self.stats.gaps += 1
@@ -114,7 +118,29 @@ class Forwarder:
                 if sum(map(len, page.batches)) < wanted:
                     await self._clock.sleep(self.destination.deadline_ms / 1000)
         finally:
-            await self._client.aclose()
+            await self._clients.aclose()
+
+    async def _describe(self) -> None:
+        """Take what is known of metrics, once in a while; version 1 sends it in its own requests.
+
+        They are not tried again: the next round says the same.
+        """
+        to, now = self.destination, self._clock.now_ms()
+        if not to.send_metadata or now - self._described_ms < to.metadata_ms:
+            return
+        self._described_ms = now
+        described = self._descriptions.described()
+        self._described = Described(described)
+        if to.version == 2:
+            return
+        known = list(described.values())
+        for at in range(0, len(known), _METADATA_PER_REQUEST):
+            part = known[at : at + _METADATA_PER_REQUEST]
+            verdict = await self._attempt(encode_metadata(part), 0)
+            self.stats.requests[verdict.outcome.value, verdict.reason] += 1
+            if verdict.outcome is not Outcome.SENT:
+                self._tell(f"it did not take what is known of metrics ({verdict.reason})")
+                return
 
     async def _saved(self) -> int:
         name = self.destination.name
@@ -144,42 +170,82 @@ class Forwarder:
                 await self._pause(attempt, 0)
 
     async def _send_page(self, page: Page) -> None:
-        shards = await self._offload(
-            lambda: split_page(page.batches, self.destination, self._labels)
+        oldest = self._oldest()
+        split = await self._offload(
+            lambda: split_page(page.batches, self.destination, self._labels, oldest)
         )
-        await asyncio.gather(*(self._send_shard(shard) for shard in shards))
+        self.stats.left_out.update(split.left_out)
+        await asyncio.gather(*(self._send_shard(shard) for shard in split.shards))
 
-    async def _send_shard(self, requests: list[Outgoing]) -> None:
+    def _oldest(self) -> int:
+        """Return the timestamp (ms) from which on samples are sent."""
+        age = self.destination.max_age_ms
+        return self._clock.now_ms() - age if age else -(1 << 63)
+
+    async def _send_shard(self, requests: tuple[Outgoing, ...]) -> None:
         for outgoing in requests:
-            body = await self._offload(lambda outgoing=outgoing: encode_request(outgoing))  # type: ignore[misc]
-            await self._send(body, len(outgoing.ts))
-            self.stats.newest_ts = max(self.stats.newest_ts, int(outgoing.ts.max(initial=0)))
+            body = await self._offload(lambda outgoing=outgoing: self._encode(outgoing))  # type: ignore[misc]
+            newest = int(outgoing.ts.max(initial=0))
+            if await self._send(body, len(outgoing.ts), newest):
+                self.stats.newest_ts = max(self.stats.newest_ts, newest)
 
-    async def _send(self, body: bytes, samples: int) -> None:
+    def _encode(self, outgoing: Outgoing) -> bytes:
+        if self.destination.version == 2:
+            return encode_request_v2(outgoing, self._described)
+        return encode_request(outgoing)
+
+    async def _send(self, body: bytes, samples: int, newest: int) -> bool:
+        """Send until it is taken, refused or too old; return whether it was taken."""
         attempt = 0
         while True:
             attempt += 1
-            verdict = await self._attempt(body)
+            verdict = await self._attempt(body, samples)
             self.stats.requests[verdict.outcome.value, verdict.reason] += 1
-            self.stats.samples[verdict.outcome.value] += samples
+            self.stats.samples[verdict.outcome.value] += samples - verdict.written
+            if verdict.written:
+                self.stats.samples[Outcome.SENT.value] += verdict.written
             if verdict.outcome is Outcome.SENT:
                 self.stats.bytes_sent += len(body)
-                return
+                return True
             if verdict.outcome is Outcome.DROPPED:
-                self._tell(f"it refused {samples} samples ({verdict.reason}); they are dropped")
-                return
+                refused = samples - verdict.written
+                advice = f": {verdict.advice}" if verdict.advice else ""
+                self._tell(
+                    f"it refused {refused} samples ({verdict.reason}); they are dropped{advice}"
+                )
+                return False
             self._tell(f"no success ({verdict.reason}); trying again until it takes them")
             await self._pause(attempt, verdict.wait_ms)
+            if newest < self._oldest():
+                self.stats.left_out["too_old"] += samples
+                return False
 
-    async def _attempt(self, body: bytes) -> Verdict:
+    async def _attempt(self, body: bytes, samples: int) -> Verdict:
+        to = self.destination
         try:
             # The host stands in the settings of the operator, who may well mean a private address.
-            response = await self._client.post(self.destination.url.reveal(), content=body)
-        except httpx.TimeoutException:
+            async with (
+                asyncio.timeout(to.timeout_ms / 1000),
+                self._clients.stream(
+                    to.http,
+                    to.url.reveal(),
+                    headers=self._headers,
+                    method="POST",
+                    content=body,
+                ) as response,
+            ):
+                # Read to its end within bounds, so that the connection can be used again.
+                await _drained(response)
+        except (TimeoutError, httpx.TimeoutException):
             return Verdict(Outcome.RETRY, "timeout")
-        except httpx.HTTPError:
+        except CredentialsError as error:
+            self._tell(str(error))
+            return Verdict(Outcome.RETRY, "credentials")
+        except (httpx.HTTPError, httpx.InvalidURL):
             return Verdict(Outcome.RETRY, "connection")
-        return judge(response.status_code, response.headers.get("retry-after", ""))
+        given = response.headers
+        verdict = judge(response.status_code, given.get("retry-after", ""), retry_429=to.retry_429)
+        return judge_written(verdict, given, samples) if to.version == 2 else verdict
 
     async def _pause(self, attempt: int, asked: int) -> None:
         least, most = self.destination.min_backoff_ms, self.destination.max_backoff_ms
@@ -194,121 +260,21 @@ class Forwarder:
             log.warning("remote write to %s: %s", self.destination.place, what)
 
 
-class _LabelCache:
-    """Encoded labels by ref, as the destination gets them."""
-
-    def __init__(self, backlog: Backlog, external: tuple[tuple[str, str], ...]) -> None:
-        self._backlog = backlog
-        self._external = dict(external)
-        self._encoded: dict[int, bytes] = {}
-
-    def encoded(self, refs: I32) -> list[bytes]:
-        """Return the encoded labels of each ref."""
-        known = self._encoded
-        new = [ref for ref in refs.tolist() if ref not in known]
-        if new:
-            for ref, canonical in zip(
-                new, self._backlog.canonical(np.array(new, np.int32)), strict=True
-            ):
-                labels = dict(self._external) | _parsed(canonical)
-                known[ref] = encode_labels(Labels.of(labels))
-        return [known[ref] for ref in refs.tolist()]
-
-
-def _parsed(canonical: bytes) -> dict[str, str]:
-    parts = [part.decode() for part in canonical.split(b"\xff")[:-1]]
-    return dict(zip(parts[::2], parts[1::2], strict=True))
-
-
-def split_page(
-    batches: tuple[SampleBatch, ...], destination: Destination, labels: _LabelCache
-) -> list[list[Outgoing]]:
-    """Return per shard its requests in order; a series is always in the same shard."""
-    whole = _whole(batches, destination)
-    order = np.lexsort((whole.ts, whole.refs))
-    shard_of = whole.refs[order] % destination.shards
-    size = destination.samples_per_request
-    examples: dict[int, list[Exemplar]] = {}
-    for each in whole.exemplars:
-        examples.setdefault(each.series, []).append(each)
-    shards = []
-    for shard in range(destination.shards):
-        mine = order[shard_of == shard]
-        chunks = [mine[at : at + size] for at in range(0, len(mine), size)]
-        if chunks:
-            shards.append([_outgoing(whole, chunk, examples, labels) for chunk in chunks])
-    return shards
-
-
-def _whole(batches: tuple[SampleBatch, ...], destination: Destination) -> SampleBatch:
-    """Return one batch of all ``batches``, without what the destination is not to get."""
-    sizes = [len(batch) for batch in batches]
-    index = np.full(sum(sizes), -1, np.int32)
-    parts, at, rows = [], 0, 0
-    for batch, size in zip(batches, sizes, strict=True):
-        if batch.histograms is not None:
-            own = batch.histograms.index
-            index[at : at + size] = np.where(own >= 0, own + rows, -1)
-            parts.append(batch.histograms)
-            rows += batch.histograms.rows
-        at += size
-    whole = SampleBatch(
-        "",
-        np.concatenate([batch.refs for batch in batches]),
-        np.concatenate([batch.ts for batch in batches]),
-        np.concatenate([batch.values for batch in batches]),
-        histograms=joined(parts, index) if parts else None,
-        exemplars=tuple(e for b in batches for e in b.exemplars)
-        if destination.send_exemplars
-        else (),
-    )
-    if parts and not destination.send_histograms:
-        floats = ~is_histogram(whole.values)
-        return replace(
-            whole,
-            refs=whole.refs[floats],
-            ts=whole.ts[floats],
-            values=whole.values[floats],
-            histograms=None,
-        )
-    return whole
-
-
-def _outgoing(
-    whole: SampleBatch, chosen: I64, examples: dict[int, list[Exemplar]], labels: _LabelCache
-) -> Outgoing:
-    """Return the samples ``chosen``; the exemplars of a series go with its first samples."""
-    refs, rows = np.unique(whole.refs[chosen], return_inverse=True)
-    histograms = whole.histograms
-    if histograms is not None:
-        histograms = histograms.at(histograms.index[chosen])
-    exemplars = [
-        replace(each, series=row)
-        for row, ref in enumerate(refs.tolist())
-        for each in examples.pop(ref, ())
-    ]
-    return Outgoing(
-        labels.encoded(refs),
-        rows.astype(np.int32),
-        whole.ts[chosen],
-        whole.values[chosen],
-        histograms,
-        tuple(exemplars),
-    )
-
-
-def _headers(destination: Destination, version: str) -> dict[str, str]:
-    headers = {
+def _headers(destination: Destination) -> dict[str, str]:
+    second = destination.version == 2
+    return {
         "Content-Encoding": "snappy",
-        "Content-Type": "application/x-protobuf",
-        "User-Agent": f"Vedette/{version}",
-        "X-Prometheus-Remote-Write-Version": "0.1.0",
+        "Content-Type": "application/x-protobuf"
+        + (";proto=io.prometheus.write.v2.Request" if second else ""),
+        "X-Prometheus-Remote-Write-Version": "2.0.0" if second else "0.1.0",
     }
-    if destination.token is not None:
-        headers["Authorization"] = f"Bearer {destination.token.reveal()}"
-    return headers | {name: value.reveal() for name, value in destination.headers}
 
 
-def _auth(destination: Destination) -> httpx.BasicAuth | None:
-    url = httpx.URL(destination.url.reveal())
-    return httpx.BasicAuth(url.username, url.password) if url.userinfo else None
+async def _drained(response: httpx.Response) -> None:
+    if response.is_stream_consumed:
+        return
+    size = 0
+    async for part in response.aiter_raw():
+        size += len(part)
+        if size > _MOST_ANSWER:
+            return

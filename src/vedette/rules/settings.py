@@ -23,7 +23,8 @@ class RulesSettings:
         first_occurrence: whether the first sample of a new series counts as an increase, for
             groups and rules that do not say.
         app: the application that the series of rules belong to where rule and group name none.
-        external_labels: what templates see as ``$externalLabels``, sorted.
+        external_labels: what templates see as ``$externalLabels``, sorted; alerts that are sent and
+            federated series get them too.
     """
 
     files: tuple[str, ...] = ()

@@ -319,7 +319,8 @@ class Services:
     """Everything that the web room needs; the callables are cheap snapshots.
 
     ``panels`` answers for the live page, apart from ``queries``, so that nobody's slow query makes
-    it wait. ``intakes`` are further endpoints that take POSTed bodies, by path.
+    it wait. ``external_labels`` are added to series that are federated. ``intakes`` are further
+    endpoints that take POSTed bodies, by path.
     ``reload`` reads the configuration again and returns what is wrong with it, or "".
     """
 
@@ -345,6 +346,7 @@ class Services:
     external_url: str
     version: str
     lookback_ms: int = 300_000
+    external_labels: tuple[tuple[str, str], ...] = ()
     administration: Administration | None = None
     stats: HttpStats = field(default_factory=HttpStats)
     intakes: Mapping[str, IntakeHandler] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,14 @@ from vedette.config.prometheus import (
     with_prometheus,
 )
 from vedette.config.settings import Settings
-from vedette.kit.http_settings import HttpSettings, SecretSource
+from vedette.forward.settings import Destination, short_name
+from vedette.kit.http_settings import (
+    HttpSettings,
+    OAuth2,
+    ProxySettings,
+    SecretSource,
+    TlsSettings,
+)
 from vedette.kit.relabel import Action, RelabelRule
 from vedette.kit.secrets import Secret
 from vedette.kit.yamlpos import Fault
@@ -54,7 +62,22 @@ remote_write:
   bearer_token: t
   queue_config: {max_samples_per_send: 5, batch_send_deadline: 1s}
 - url: http://x/
+  protobuf_message: io.prometheus.write.v2.Request
+  remote_timeout: 3s
+  send_exemplars: true
+  send_native_histograms: true
+  headers: {X-Scope-OrgID: t}
   write_relabel_configs: [{regex: a, action: labeldrop}]
+  tls_config: {ca_file: ca.pem}
+  proxy_url: http://proxy:3128
+  oauth2: {client_id: c, client_secret: s, token_url: http://t/}
+  metadata_config: {send: false, send_interval: 2m, max_samples_per_send: 10}
+  queue_config:
+    {capacity: 1, min_shards: 1, max_shards: 9, min_backoff: 1s, max_backoff: 2s,
+     retry_on_http_429: false, sample_age_limit: 1h}
+- url: http://x/
+- url: http://y/
+  sigv4: {region: r}
 scrape_configs:
 - job_name: all
   honor_labels: true
@@ -205,12 +228,12 @@ def test_every_discovery_is_read() -> None:
 
 
 def test_the_rest_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rules and plain remote writes are used; what is not done is named with its place."""
+    """Rules and remote writes are used; what is not done is named with its place."""
     monkeypatch.setenv("CLUSTER", "north")
     found = read_prometheus(EVERYTHING, "/etc/p/p.yml", [])
     assert found.rule_files == ("/etc/p/rules/*.yml",)
     assert found.evaluation_interval_ms == 20_000
-    (destination,) = found.remote_write
+    destination = found.remote_write[0]
     assert (destination.name, destination.url) == ("w", Secret("http://w/api/v1/write"))
     assert destination.external_labels == (("cluster", "north-1"),)
     assert (destination.samples_per_request, destination.deadline_ms) == (5, 1_000)
@@ -221,19 +244,54 @@ def test_the_rest_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
         "runtime",
         "Alertmanager",
         "consul_sd",
-        "write_relabel",
+        "sigv4",
     ):
         assert words in said
-    assert "/etc/p/p.yml:9:" in said
+    assert "external_labels" not in said
+    assert re.search(r"/etc/p/p.yml:\d+:\d+: .* y is left out: sigv4", said)
+
+
+def test_every_key_of_remote_write_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every setting of an entry arrives; entries without a name may have the same address."""
+    monkeypatch.setenv("CLUSTER", "north")
+    _, full, again = read_prometheus(EVERYTHING, "/etc/p/p.yml", []).remote_write
+    assert (full.name, again.name) == (short_name(full.url), f"{full.name}-2")
+    assert full == Destination(
+        name=full.name,
+        url=Secret("http://x/"),
+        version=2,
+        http=HttpSettings(
+            oauth2=OAuth2("c", SecretSource(Secret("s")), "http://t/"),
+            tls=TlsSettings(ca_file="/etc/p/ca.pem"),
+            proxy=ProxySettings(Secret("http://proxy:3128")),
+            follow_redirects=False,
+            headers=(("X-Scope-OrgID", (SecretSource(Secret("t")),)),),
+        ),
+        external_labels=(("cluster", "north-1"),),
+        relabel=(RelabelRule(Action.LABELDROP, regex="a"),),
+        timeout_ms=3_000,
+        shards=9,
+        min_backoff_ms=1_000,
+        max_backoff_ms=2_000,
+        retry_429=False,
+        max_age_ms=3_600_000,
+        send_exemplars=True,
+        send_metadata=False,
+        metadata_ms=120_000,
+    )
+    assert again.version == 1
+    assert not again.send_histograms
 
 
 def test_remote_write_with_a_password() -> None:
-    """User and password become the header that they stand for."""
+    """User and password are used."""
     text = "remote_write: [{url: http://w/, basic_auth: {username: u, password: p}}]"
     faults: list[Fault] = []
     found = read_prometheus(text, "p.yml", faults)
     assert (faults, found.warnings) == ([], ())
-    assert found.remote_write[0].headers == (("Authorization", Secret("Basic dTpw")),)
+    basic = found.remote_write[0].http.basic_auth
+    assert basic is not None
+    assert (basic.username.read(), basic.password.read()) == ("u", "p")
 
 
 @pytest.mark.parametrize(

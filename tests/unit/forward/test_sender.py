@@ -16,6 +16,7 @@ from vedette.forward.ports import Page
 from vedette.forward.sender import Forwarder
 from vedette.forward.settings import Destination
 from vedette.kit.clock import FakeClock
+from vedette.kit.http_settings import Authorization, HttpSettings, SecretSource
 from vedette.kit.secrets import Secret
 from vedette.model.arrays import I32
 from vedette.model.labels import Labels, parse_canonical
@@ -69,6 +70,9 @@ class Backlog:
 
     def hold(self, name: str, sequence: int) -> None:
         self.held = sequence
+
+    def release(self, name: str) -> None:
+        self.held = -1
 
     def canonical(self, refs: I32) -> list[bytes]:
         return self.index.canonical(refs)
@@ -231,5 +235,6 @@ async def test_a_broken_disk_is_waited_for() -> None:
 
 def test_secrets_stay_out_of_messages() -> None:
     """The destination's own text names host and port only."""
+    with_token = HttpSettings(authorization=Authorization("Bearer", SecretSource(Secret("secret"))))
     assert PLACE.place == "store:9009"
-    assert "secret" not in repr(replace(PLACE, token=Secret("secret")))
+    assert "secret" not in repr(replace(PLACE, http=with_token))

@@ -107,15 +107,16 @@ class Store(FakeStore):
 
 
 async def test_the_endpoint() -> None:
-    """Selectors give samples of the lookback; without one the answer is empty; bad ones are 400."""
+    """Selectors give samples of the lookback, with external labels; bad ones are 400."""
     store = Store()
-    services = fake_services(samples=store, lookback_ms=60_000)
+    external = (("job", "not this"), ("site", "north"))
+    services = fake_services(samples=store, lookback_ms=60_000, external_labels=external)
     async with client(services) as http:
         found = await http.get("/federate", params={"match[]": "up"})
         nothing = await http.get("/federate")
         bad = await http.get("/federate", params={"match[]": "up{"})
         slow = await http.get("/federate", params={"match[]": "slow"})
-    assert found.text == '# TYPE up untyped\nup{job="a"} 1 1\n'
+    assert found.text == '# TYPE up untyped\nup{job="a",instance="",site="north"} 1 1\n'
     assert found.headers["content-type"].startswith("text/plain; version=0.0.4")
     now = services.clock.now_ms()
     assert store.asked[0] == (now - 59_999, now)

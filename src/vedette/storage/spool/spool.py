@@ -380,6 +380,11 @@ class Spool:
         with self._lock:
             self._holds[reader] = sequence
 
+    def release(self, reader: str) -> None:
+        """Keep nothing for ``reader`` any more."""
+        with self._lock:
+            self._holds.pop(reader, None)
+
     def extents(self) -> list[Extent]:
         """Return what is durable, oldest first; the last one may still grow."""
         with self._lock:

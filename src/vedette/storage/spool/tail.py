@@ -64,6 +64,11 @@ class SpoolTail:
         """Ask the spool to keep batches newer than ``sequence`` for ``reader``."""
         self._spool.hold(reader, sequence)
 
+    def release(self, reader: str) -> None:
+        """Keep nothing for ``reader`` any more, its place neither."""
+        self._spool.release(reader)
+        self._places.pop(reader, None)
+
     def read(self, reader: str, after: int, samples: int) -> TailPage:
         """Return batches with a sequence above ``after``, until there are ``samples`` of them.
 

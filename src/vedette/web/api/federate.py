@@ -8,7 +8,7 @@ are left out, as the format has no place for them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class Federation:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        # An empty instance keeps the scraper's own away from series that have none.
+        self._external = {"instance": ""} | dict(services.external_labels)
         self._lookout = Lookout()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +81,7 @@ class Federation:
             limits = SelectLimits(MAX_SAMPLES, check=check)
             wanted = selectors(params)
             found = (one for matchers in wanted for one in select(matchers, first, now, limits))
-            return federated(found, quoted=quoted)
+            return federated(found, quoted=quoted, external=self._external)
 
         return await self._services.queries.lookup(find)
 
@@ -89,8 +91,12 @@ def takes_quoted(accept: str) -> bool:
     return "escaping=allow-utf-8" in accept.replace(" ", "")
 
 
-def federated(selections: Iterable[Selection], *, quoted: bool) -> bytes:
+def federated(
+    selections: Iterable[Selection], *, quoted: bool, external: Mapping[str, str] | None = None
+) -> bytes:
     """Return the newest sample of every series of ``selections``, with its timestamp (ms).
+
+    Series get those of the ``external`` labels that they do not have, behind their own.
 
     A series that stands in several selections is written once; one that ended is left out.
     """
@@ -101,6 +107,7 @@ def federated(selections: Iterable[Selection], *, quoted: bool) -> bytes:
             columns, ts, values = newest(block)
             rows = selection.labels.take(columns).rows()
             found.update(zip(rows, zip(ts.tolist(), values.tolist(), strict=True), strict=True))
+    more = sorted((external or {}).items())
     lines: list[str] = []
     for metric, samples in sorted(families.items()):
         if not samples:
@@ -108,7 +115,9 @@ def federated(selections: Iterable[Selection], *, quoted: bool) -> bytes:
         name = _metric_name(metric, quoted=quoted)
         lines.append(f"# TYPE {name} untyped")
         for labels, (at, value) in sorted(samples.items(), key=lambda item: item[0].pairs):
-            lines.append(f"{_series(name, labels, quoted=quoted)} {number(value)} {at}")
+            taken = labels.as_dict()
+            pairs = [*labels, *(pair for pair in more if pair[0] not in taken)]
+            lines.append(f"{_series(name, pairs, quoted=quoted)} {number(value)} {at}")
     return "".join(f"{line}\n" for line in lines).encode()
 
 
@@ -138,7 +147,7 @@ def _metric_name(metric: str, *, quoted: bool) -> str:
     return re.sub(r"^(?=[0-9])", "_", _NOT_METRIC.sub("_", metric))
 
 
-def _series(name: str, labels: Labels, *, quoted: bool) -> str:
+def _series(name: str, labels: Iterable[tuple[str, str]], *, quoted: bool) -> str:
     pairs = [f"{_label(label, quoted=quoted)}={quote(value)}" for label, value in labels]
     if name.startswith('"'):
         return "{" + ",".join([name, *pairs]) + "}"
