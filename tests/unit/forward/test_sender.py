@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeVar
 
 import httpx
 import numpy as np
+import pytest
 
 from tests.unit.forward.received import received
 from vedette.forward.ports import Page
@@ -20,6 +22,7 @@ from vedette.kit.http_settings import Authorization, HttpSettings, SecretSource
 from vedette.kit.secrets import Secret
 from vedette.model.arrays import I32
 from vedette.model.labels import Labels, parse_canonical
+from vedette.model.metadata import MetricMetadata
 from vedette.model.samples import SampleBatch
 from vedette.storage.interface import StorageError
 from vedette.storage.series_index import MemorySeriesIndex
@@ -33,6 +36,7 @@ PLACE = Destination(
     samples_per_request=3,
     shards=2,
     deadline_ms=1_000,
+    http=HttpSettings(follow_redirects=False),
 )
 
 
@@ -98,18 +102,25 @@ class Store:
     statuses: list[int] = field(default_factory=list)
     requests: list[httpx.Request] = field(default_factory=list)
     samples: list[tuple[Labels, int, float]] = field(default_factory=list)
+    metadata: list[MetricMetadata] = field(default_factory=list)
+    counts: bool = True
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         status = self.statuses.pop(0) if self.statuses else 204
         if status == 0:
             raise httpx.ConnectError("refused")
+        headers = {}
         if status < 300:
             index = MemorySeriesIndex()
-            found = received(request.content, index)
+            second = "v2.Request" in request.headers["content-type"]
+            found = received(request.content, index, 2 if second else 1)
             names = [parse_canonical(each) for each in index.canonical(found.refs)]
             self.samples += zip(names, found.ts.tolist(), found.values.tolist(), strict=True)
-        return httpx.Response(status)
+            self.metadata += found.metadata
+            if second and self.counts:
+                headers["X-Prometheus-Remote-Write-Samples-Written"] = str(len(found.ts))
+        return httpx.Response(status, headers=headers)
 
 
 @dataclass
@@ -121,12 +132,22 @@ class World:
     store: Store = field(default_factory=Store)
     clock: FakeClock = field(default_factory=FakeClock)
     destination: Destination = PLACE
+    known: dict[str, MetricMetadata] = field(default_factory=dict)
+
+    def described(self) -> dict[str, MetricMetadata]:
+        return self.known
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Forwarder]:
         transport = httpx.MockTransport(self.store.answer)
         forwarder = Forwarder(
-            self.destination, self.backlog, self.cursors, self.clock, inline, transport
+            self.destination,
+            self.backlog,
+            self.cursors,
+            self.clock,
+            inline,
+            transport,
+            descriptions=self,
         )
         task = asyncio.create_task(forwarder.run())
         await self.clock.advance(0)
@@ -231,6 +252,100 @@ async def test_a_broken_disk_is_waited_for() -> None:
         world.backlog.broken = False
         await world.pass_time(10)
     assert [ts for _, ts, _ in world.store.samples] == [START]
+
+
+async def test_version_2_with_metadata() -> None:
+    """Requests of 2.0 say so, are read as such, and carry what is known of metrics."""
+    known = MetricMetadata("m", "gauge", "Help.")
+    world = World(
+        cursors=Cursors({"other": 0}),
+        destination=replace(PLACE, version=2),
+        known={"m": known},
+    )
+    world.backlog.push(START, 1.0)
+    async with world.running() as forwarder:
+        await world.pass_time(2)
+        assert forwarder.stats.samples == {"sent": 1}
+    (request,) = world.store.requests
+    assert request.headers["x-prometheus-remote-write-version"] == "2.0.0"
+    assert world.store.samples == [(_series(0), START, 1.0)]
+    assert world.store.metadata == [known]
+
+
+async def test_a_receiver_without_version_2_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    """A receiver that answers 204 and wrote nothing did not get the samples; the log says why."""
+    world = World(
+        cursors=Cursors({"other": 0}),
+        store=Store(counts=False),
+        destination=replace(PLACE, version=2),
+    )
+    world.backlog.push(START, 1.0)
+    async with world.running() as forwarder:
+        await world.pass_time(2)
+        assert forwarder.stats.requests == {("dropped", "version"): 1}
+        assert forwarder.stats.samples == {"dropped": 1}
+    assert "protobuf_message: prometheus.WriteRequest" in caplog.text
+
+
+async def test_metadata_of_version_1_come_each_minute() -> None:
+    """They are requests of their own, once in an interval, and none where they are switched off."""
+    known = {"m": MetricMetadata("m", "gauge", "Help."), "n": MetricMetadata("n", "counter")}
+    for send, times in ((True, 3), (False, 0)):
+        world = World(
+            cursors=Cursors({"other": 0}),
+            destination=replace(PLACE, send_metadata=send),
+            known=known,
+        )
+        async with world.running():
+            await world.pass_time(150)
+        assert world.store.metadata == list(known.values()) * times
+
+
+async def test_samples_grow_too_old_to_be_sent() -> None:
+    """Beyond the age limit samples are left out, also while they wait for another try."""
+    world = World(
+        cursors=Cursors({"other": 0}),
+        store=Store([503] * 1_000),
+        destination=replace(PLACE, max_age_ms=10_000),
+    )
+    now = world.clock.now_ms()
+    world.backlog.push(now - 10_001, 1.0)
+    world.backlog.push(now - 5_000, 2.0)
+    async with world.running() as forwarder:
+        await world.pass_time(20)
+        world.store.statuses.clear()
+        world.backlog.push(world.clock.now_ms(), 3.0)
+        await world.pass_time(10)
+        assert forwarder.stats.left_out == {"too_old": 2}
+    assert [value for *_, value in world.store.samples] == [3.0]
+
+
+async def test_credentials_that_cannot_be_read_are_waited_for(tmp_path: Path) -> None:
+    """A token's file may come later; until then nothing is lost."""
+    token = tmp_path / "token"
+    http = HttpSettings(authorization=Authorization("Bearer", SecretSource(file=str(token))))
+    world = World(
+        cursors=Cursors({"other": 0}),
+        destination=replace(PLACE, url=Secret("http://store/write"), http=http),
+    )
+    world.backlog.push(START, 1.0)
+    async with world.running() as forwarder:
+        await world.pass_time(10)
+        assert set(forwarder.stats.requests) == {("retry", "credentials")}
+        token.write_text("abc")
+        await world.pass_time(10)
+    assert world.store.requests[0].headers["authorization"] == "Bearer abc"
+    assert world.store.samples == [(_series(0), START, 1.0)]
+
+
+async def test_redirects_are_not_followed() -> None:
+    """An answer that points elsewhere is a refusal: samples go where the settings say."""
+    world = World(cursors=Cursors({"other": 0}), store=Store([307]))
+    world.backlog.push(START, 1.0)
+    async with world.running() as forwarder:
+        await world.pass_time(2)
+        assert forwarder.stats.requests == {("dropped", "307"): 1}
+    assert len(world.store.requests) == 1
 
 
 def test_secrets_stay_out_of_messages() -> None:
