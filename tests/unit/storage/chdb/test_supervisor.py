@@ -139,6 +139,8 @@ import os, signal, sys
 from pathlib import Path
 from tests.unit.storage.chdb.chunks import T0, batch, labels, named, points
 from vedette.storage.chdb.columns import open_in_process
+# Whoever runs the tests in the background may have told them to ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 store = open_in_process(Path(sys.argv[1]))
 store.insert_samples(batch({labels("m", s="1"): {T0: 1.0}}), "one")
 assert len(points(store.select(named("m"), T0, T0))) == 1
