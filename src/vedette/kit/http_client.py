@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from vedette.kit.clock import Clock, SystemClock
+from vedette.kit.http_direct import DirectTransport
 from vedette.kit.http_settings import HttpSettings, OAuth2, ProxySettings, TlsSettings
 
 _MAX_REDIRECTS = 10
@@ -169,15 +170,21 @@ class HttpClients:
     def _make(self, tls: TlsSettings, proxy: ProxySettings, through: str) -> httpx.AsyncClient:
         headers = [(name, secret.reveal()) for name, secret in proxy.connect_headers]
         given = httpx.Proxy(through, headers=headers) if through else None
+        limits = httpx.Limits(max_connections=None, keepalive_expiry=120.0)
+        transport = self._transport
+        if transport is None and given is None:
+            context = context_of(tls)
+            others = httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
+            transport = DirectTransport(context, others)
         return httpx.AsyncClient(
             headers={"User-Agent": self._user_agent},
-            limits=httpx.Limits(max_connections=None, keepalive_expiry=120.0),
+            limits=limits,
             timeout=None,  # noqa: S113 - the caller bounds the whole exchange
             trust_env=False,
             max_redirects=_MAX_REDIRECTS,
-            verify=context_of(tls),
-            proxy=given if self._transport is None else None,
-            transport=self._transport,
+            verify=True if transport else context_of(tls),
+            proxy=given if transport is None else None,
+            transport=transport,
             event_hooks={"request": [_keep_private]},
         )
 
