@@ -186,7 +186,7 @@ class _Connection(asyncio.BufferedProtocol):
         try:
             while not self._headed:
                 await self._news()
-        except BaseException:
+        except BaseException:  # Also a cancelled caller leaves an answer on its way.
             self.abort()
             raise
         self._used = True
