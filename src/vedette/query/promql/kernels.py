@@ -170,6 +170,9 @@ def extremes(values: F64, lo: I64, hi: I64, largest: bool, out: F64) -> None:
             out[k, s] = best
 
 
+WORTH = 1 << 16
+"""Result cells (steps × series) that are worth a compiler."""
+
 LONGEST_SCAN = 96
 """Mean samples of a window up to which a loop over each window beats shared partial results."""
 
@@ -261,9 +264,12 @@ class _Compiler:
 _COMPILER = _Compiler()
 
 
-def compiled() -> Kernels | None:
-    """Return the compiled loops, ``None`` while there are none."""
-    if _COMPILER.result is None:
+def compiled(cells: int) -> Kernels | None:
+    """Return the compiled loops, ``None`` while there are none.
+
+    Work of fewer than ``WORTH`` result ``cells`` does not make them: the compiler takes 60 MB.
+    """
+    if _COMPILER.result is None and cells >= WORTH:
         _COMPILER.start()
     return _COMPILER.result
 

@@ -380,11 +380,11 @@ def _looped_instants(chunk: RaggedBlock, reach: Reach) -> tuple[F64, Mask] | Non
 
     ``None`` where the loop for it is not there, or the chunk holds histograms.
     """
-    loops = compiled()
+    shape = len(reach.ends), len(chunk.offsets) - 1
+    loops = compiled(shape[0] * shape[1])
     if loops is None or chunk.histograms is not None:
         return None
     ts, offsets, ends = (np.ascontiguousarray(a) for a in (chunk.ts, chunk.offsets, reach.ends))
-    shape = len(ends), len(offsets) - 1
     seen, ok = np.empty(shape), np.empty(shape, np.bool_)
     values = np.ascontiguousarray(chunk.values)
     loops.newest(ts, values, offsets, ends, reach.span, reach.closed, seen, ok)

@@ -66,7 +66,7 @@ class Windows:
         """Return compiled loops that may be run on these windows, ``None`` where numpy serves."""
         # Bounds that numpy made stand the other way round in memory.
         fit = not self.shared and self.lo.flags.c_contiguous and self.values.flags.c_contiguous
-        return compiled() if fit else None
+        return compiled(self.lo.size) if fit else None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -138,9 +138,9 @@ def flat_bounds(ts: I64, offsets: I64, ends: I64, span: int, closed: bool) -> tu
 
     Counts, for every step, the samples that its edges have passed, instead of searching: O(N + SK).
     """
-    loops = compiled()
+    shape = len(ends), len(offsets) - 1
+    loops = compiled(shape[0] * shape[1])
     if loops is not None:
-        shape = len(ends), len(offsets) - 1
         low, high = np.empty(shape, np.int64), np.empty(shape, np.int64)
         ts, offsets, ends = (np.ascontiguousarray(a, np.int64) for a in (ts, offsets, ends))
         loops.bounds(ts, offsets, ends, span, closed, low, high)

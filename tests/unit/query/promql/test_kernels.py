@@ -56,8 +56,8 @@ def _blocks(draw: st.DrawFn, values: st.SearchStrategy[float]) -> RaggedBlock:
 @contextmanager
 def _with(loops: Kernels | None) -> Iterator[None]:
     with (
-        patch.object(windows, "compiled", lambda: loops),
-        patch.object(select, "compiled", lambda: loops),
+        patch.object(windows, "compiled", lambda _: loops),
+        patch.object(select, "compiled", lambda _: loops),
     ):
         yield
 
