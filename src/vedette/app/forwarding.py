@@ -91,6 +91,7 @@ class Forwarding:
         # Threads of its own, begun when needed: a slow disk of the state must not hold up scrapes.
         self._threads = ThreadPoolExecutor(2, "forward")
         self._wanted = destinations
+        self._since: int | None = None
         self._changed = asyncio.Event()
         self._backlog = SpoolBacklog(storage)
         self._known = KnownMetrics(scrape, storage)
@@ -103,6 +104,8 @@ class Forwarding:
     def apply(self, destinations: tuple[Destination, ...]) -> None:
         """Send to ``destinations``, and to no others, from now on."""
         self._wanted = destinations
+        # What is stored from this moment on is sent, also before the loops have begun.
+        self._since = self._backlog.sequence
         self._changed.set()
 
     async def run(self) -> None:
@@ -143,6 +146,7 @@ class Forwarding:
             version=self._version,
             descriptions=self._known,
             stats=self._stats.setdefault(destination.name, ForwardStats()),
+            since=self._since,
         )
 
     async def _end(self, names: list[str]) -> None:

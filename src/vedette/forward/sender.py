@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _QUIET_MS = 60_000
 _METADATA_PER_REQUEST = 2_000
+_REFRESH_MS = 5_000
+"""How old metadata are, at most, that go with series in version 2."""
 _MOST_ANSWER = 64 << 10
 
 
@@ -80,8 +82,12 @@ class Forwarder:
         version: str = "",
         descriptions: Descriptions = NOTHING_KNOWN,
         stats: ForwardStats | None = None,
+        since: int | None = None,
     ) -> None:
-        """Take ``stats`` of an earlier forwarder of the same name to count on."""
+        """Take ``stats`` of an earlier forwarder of the same name to count on.
+
+        A destination without a cursor begins behind the ingest sequence ``since``, or now.
+        """
         self.destination = destination
         self.stats = stats or ForwardStats()
         self._backlog = backlog
@@ -91,8 +97,9 @@ class Forwarder:
         self._chance = random.Random()  # noqa: S311 - only spreads retries
         self._labels = LabelCache(backlog.canonical, destination)
         self._descriptions = descriptions
+        self._since = since
         self._described = Described({})
-        self._described_ms = -destination.metadata_ms
+        self._described_ms = -(1 << 62)
         self._told_ms = -_QUIET_MS
         self._headers = _headers(destination)
         self._clients = HttpClients(f"Vedette/{version}", transport, clock)
@@ -105,7 +112,7 @@ class Forwarder:
         wanted = self.destination.samples_per_request * self.destination.shards
         try:
             while True:
-                await self._describe()
+                await self._tell_metadata()
                 page = await self._read(reached, wanted)
                 if page.lost:
                     self.stats.gaps += 1
@@ -120,20 +127,14 @@ class Forwarder:
         finally:
             await self._clients.aclose()
 
-    async def _describe(self) -> None:
-        """Take what is known of metrics, once in a while; version 1 sends it in its own requests.
+    async def _tell_metadata(self) -> None:
+        """Send what is known of metrics, once in a while, where version 1 needs its own requests.
 
         They are not tried again: the next round says the same.
         """
-        to, now = self.destination, self._clock.now_ms()
-        if not to.send_metadata or now - self._described_ms < to.metadata_ms:
+        if self.destination.version == 2 or not self._metadata_due(self.destination.metadata_ms):
             return
-        self._described_ms = now
-        described = self._descriptions.described()
-        self._described = Described(described)
-        if to.version == 2:
-            return
-        known = list(described.values())
+        known = list(self._descriptions.described().values())
         for at in range(0, len(known), _METADATA_PER_REQUEST):
             part = known[at : at + _METADATA_PER_REQUEST]
             verdict = await self._attempt(encode_metadata(part), 0)
@@ -142,11 +143,22 @@ class Forwarder:
                 self._tell(f"it did not take what is known of metrics ({verdict.reason})")
                 return
 
+    def _metadata_due(self, interval_ms: int) -> bool:
+        now = self._clock.now_ms()
+        if not self.destination.send_metadata or now - self._described_ms < interval_ms:
+            return False
+        self._described_ms = now
+        return True
+
     async def _saved(self) -> int:
         name = self.destination.name
         found = await self._patiently(lambda: self._cursors.load(name))
-        self.stats.reached = self._backlog.sequence if found is None else found
-        return self.stats.reached
+        if found is None:
+            found = self._backlog.sequence if self._since is None else self._since
+            # Without it a restart before the first samples would begin anew.
+            await self._note(found)
+        self.stats.reached = found
+        return found
 
     async def _note(self, reached: int) -> None:
         name = self.destination.name
@@ -170,6 +182,8 @@ class Forwarder:
                 await self._pause(attempt, 0)
 
     async def _send_page(self, page: Page) -> None:
+        if self.destination.version == 2 and self._metadata_due(_REFRESH_MS):
+            self._described = Described(self._descriptions.described())
         oldest = self._oldest()
         split = await self._offload(
             lambda: split_page(page.batches, self.destination, self._labels, oldest)

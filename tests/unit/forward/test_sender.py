@@ -230,6 +230,18 @@ async def test_a_restart_goes_on_at_the_cursor() -> None:
     assert [ts for _, ts, _ in world.store.samples] == [START, START + 1]
 
 
+async def test_a_new_destination_is_noted_at_once() -> None:
+    """What comes between its first start and its first request survives a restart."""
+    world = World()
+    world.backlog.push(START, 1.0)
+    async with world.running():
+        assert world.cursors.saved == {"other": 1}
+    world.backlog.push(START + 1, 2.0)
+    async with world.running():
+        await world.pass_time(2)
+    assert [ts for _, ts, _ in world.store.samples] == [START + 1]
+
+
 async def test_a_backlog_that_is_gone_is_counted() -> None:
     """Samples that the spool no longer has are not waited for."""
     world = World(cursors=Cursors({"other": 0}))
