@@ -9,7 +9,8 @@ itself: it is counted with its reason and the well-formed lines are kept.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import compress, repeat
+from operator import ne
 
 import numpy as np
 
@@ -165,7 +166,7 @@ class ExpositionParser:
         rows = self._rows
         if len(lines) == len(rows.lines):
             # Most lines of most targets say the same as the last time, at the same place.
-            changed = [i for i, (new, old) in enumerate(zip(lines, rows.lines)) if new != old]  # noqa: B905
+            changed = list(compress(range(len(lines)), map(ne, lines, rows.lines)))
             refused = np.flatnonzero(rows.entries == _REFUSED).tolist()
             todo = sorted({*changed, *refused}) if refused else changed
             rows.lines = lines

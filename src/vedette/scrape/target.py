@@ -420,6 +420,8 @@ class TargetScrape:
                 f"the answer holds {lines} lines with comments and empty ones, far more than the "
                 f"limit of {limit} samples needs; expose less, or raise limits.samples of the job",
             )
+        if lines <= limit:
+            return
         lines -= count(body, b"\n#") + body.startswith(b"#")
         if lines > limit and lines - count(body, b"\n\n") > limit:
             raise ScrapeError(
