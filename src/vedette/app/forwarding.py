@@ -156,7 +156,7 @@ class Forwarding:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _offload(self, function: Callable[[], T], /) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        return await finished(asyncio.get_running_loop().run_in_executor(self._threads, function))
 
     def close(self) -> None:
         """Let go of the threads."""
@@ -207,3 +207,18 @@ class Forwarding:
             ("remote",),
             {(name,): each.newest_ts / 1000 for name, each in stats.items()},
         )
+
+
+async def finished(call: asyncio.Future[T]) -> T:
+    """Return what ``call`` returns; whoever is cancelled meanwhile ends after it has ended.
+
+    A thread cannot be stopped: one that still reads for a destination must not meet the thread of
+    the loop that takes over.
+    """
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        await asyncio.wait([call])
+        if not call.cancelled():
+            call.exception()  # looked at, so that nobody misses it
+        raise

@@ -406,6 +406,15 @@ def test_both_configurations_together(tmp_path: Path) -> None:
         with_prometheus(Settings(scrape=ScrapeSettings((ScrapeJob("a", ("h:1",)),))), path)
 
 
+def test_a_destination_of_both_configurations_is_a_fault(tmp_path: Path) -> None:
+    """Two destinations of one name would share a cursor."""
+    path = tmp_path / "p.yml"
+    path.write_text("remote_write: [{url: http://h/w}]\n")
+    (found,) = with_prometheus(Settings(), path).remote_write
+    with pytest.raises(ConfigError, match='another "name"'):
+        with_prometheus(Settings(remote_write=(found,)), path)
+
+
 def test_variables_in_external_labels() -> None:
     """``$NAME`` and ``${NAME}`` are replaced, what is not set is empty, ``$$`` is a dollar."""
     assert expanded("$A-${B}-$C-$$", {"A": "1", "B": "2"}) == "1-2--$"

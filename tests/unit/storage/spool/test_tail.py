@@ -113,6 +113,21 @@ def test_what_is_held_is_kept() -> None:
     assert [segment.first_sequence for segment in world.spool.segments()] == [3, 4]
 
 
+def test_nothing_is_kept_for_a_reader_that_is_gone() -> None:
+    """A reader that lets go holds up no flushed segment, and may come back."""
+    world = World()
+    world.tail.hold("r", 0)
+    for _ in range(2):
+        world.write("m")
+        world.flush()
+    assert world.read(0, 1)[0] == [1]
+    world.tail.release("r")
+    world.write("m")
+    world.flush()
+    assert [segment.first_sequence for segment in world.spool.segments()] == [3]
+    assert world.read(1, 10) == ([3], 3, True)
+
+
 def test_a_reader_that_is_too_late_is_told() -> None:
     """Beyond the size that may be held segments go, and the reader learns of the gap."""
     world = World(held=0)
