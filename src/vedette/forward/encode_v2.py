@@ -95,10 +95,9 @@ class _Series:
 
     def _one(self, row: int, samples: bytes) -> bytes:
         texts = self._outgoing.labels[row].split(b"\xff")[:-1]
-        references = b"".join([self._symbols[text] for text in texts])
-        name = texts[texts.index(_NAME) + 1] if _NAME in texts[::2] else b""
-        examples = b"".join(self._examples.pop(row, ()))
-        body = part(_LABELS, references) + samples + examples + self._described(name)
+        references = b"".join(map(self._symbols.__getitem__, texts))
+        examples = b"".join(self._examples.pop(row)) if row in self._examples else b""
+        body = part(_LABELS, references) + samples + examples + self._described(_metric(texts))
         return part(_SERIES, body)
 
     def _histograms(self, begin: int, end: int) -> bytes:
@@ -135,6 +134,14 @@ class _Series:
             + b"\x20"
             + self._symbols[metadata.unit.encode()]
         )
+
+
+def _metric(texts: list[bytes]) -> bytes:
+    """Return the metric's name among label names and values, which mostly come after it."""
+    if texts[:1] == [_NAME]:
+        return texts[1]
+    names = texts[::2]
+    return texts[2 * names.index(_NAME) + 1] if _NAME in names else b""
 
 
 def stretches(rows: I32, native: Mask) -> I64:

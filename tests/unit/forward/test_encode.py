@@ -172,6 +172,26 @@ def test_metadata_goes_with_series() -> None:
     assert set(found.metadata) == {known}
 
 
+def test_metadata_find_the_name_anywhere() -> None:
+    """Labels that come before the name, and series without a name, do not confuse it."""
+    known = MetricMetadata("m", "gauge", "Help.")
+    labels = [Labels.of({"A": "__name__", "__name__": "m"}), Labels.of({"a": "m"})]
+    ts = np.full(2, 1_700_000_000_000, np.int64)
+    request = Outgoing(
+        [each.canonical() for each in labels], np.arange(2, dtype=np.int32), ts, np.ones(2)
+    )
+    asked: list[str] = []
+
+    def describe(name: str) -> MetricMetadata | None:
+        asked.append(name)
+        return known if name == "m" else None
+
+    index = MemorySeriesIndex()
+    found = received(encode_request_v2(request, describe), index, 2)
+    assert asked == ["m", ""]
+    assert found.metadata == (known,)
+
+
 def test_metadata_goes_by_itself() -> None:
     """In version 1.0 metadata are a request of their own."""
     known = (MetricMetadata("m", "histogram", "Help.", "bytes"), MetricMetadata("n"))
