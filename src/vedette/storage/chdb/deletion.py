@@ -9,7 +9,9 @@ from vedette.storage.chdb.ids import id_list
 from vedette.storage.chdb.native import numbers
 from vedette.storage.chdb.session import StatementRunner
 
-_AT_ONCE = 1_000
+# A mutation takes half a second however little it changes, so there are to be few of them; but the
+# engine holds the list of ids once for each column that changes: 20,000 need 770 MB.
+_AT_ONCE = 2_000
 
 # What is left of an array beside ``ts`` when the range is cut out.
 _KEPT = "arrayFilter((x, t) -> t < {start:Int64} OR t > {end:Int64}, %s, ts)"
@@ -30,29 +32,36 @@ def delete(run: StatementRunner, series: StoredSeries, start: int, end: int) -> 
     Rows that lie in the range go; of rows that reach out of it the rest stays.
     """
     given: dict[str, str | int] = {"metric": series.metric, "start": start, "end": end}
+    if series.whole:
+        _delete(run, "metric = {metric:String}", given)
+        return
     for first in range(0, len(series.ids), _AT_ONCE):
         named = id_list(series.ids[first : first + _AT_ONCE])
-        mine = f"metric = {{metric:String}} AND id IN ({named})"
-        inside = f"{mine} AND min_ts >= {{start:Int64}} AND max_ts <= {{end:Int64}}"
-        overlapping = f"{mine} AND min_ts <= {{end:Int64}} AND max_ts >= {{start:Int64}}"
-        touched = f"{overlapping} AND (min_ts < {{start:Int64}} OR max_ts > {{end:Int64}})"
-        for table, changes in (("histograms", _histograms()), ("samples", _samples())):
-            if not _count(run, table, overlapping, given):
-                continue  # a mutation looks at every part, and takes its time
-            run.do(
-                f"ALTER TABLE {table} DELETE WHERE {inside},"
-                f" UPDATE {changes} WHERE {touched} SETTINGS mutations_sync = 1",
-                given,
-            )
-        shown = f"{mine} AND ts BETWEEN {{start:Int64}} AND {{end:Int64}}"
-        if _count(run, "exemplars", shown, given):
-            run.do(f"ALTER TABLE exemplars DELETE WHERE {shown} SETTINGS mutations_sync = 1", given)
+        _delete(run, f"metric = {{metric:String}} AND id IN ({named})", given)
+
+
+def _delete(run: StatementRunner, mine: str, given: Mapping[str, str | int]) -> None:
+    """Delete what lies in the range of the series that the condition ``mine`` selects."""
+    inside = f"{mine} AND min_ts >= {{start:Int64}} AND max_ts <= {{end:Int64}}"
+    overlapping = f"{mine} AND min_ts <= {{end:Int64}} AND max_ts >= {{start:Int64}}"
+    touched = f"{overlapping} AND (min_ts < {{start:Int64}} OR max_ts > {{end:Int64}})"
+    for table, changes in (("histograms", _histograms()), ("samples", _samples())):
+        if not _count(run, table, overlapping, given):
+            continue  # a mutation looks at every part, and takes its time
         run.do(
-            f"ALTER TABLE series DELETE WHERE {mine} AND (id, day) NOT IN"  # noqa: S608 # fixed
-            " (SELECT id, intDiv(bucket, 86400000) FROM samples WHERE metric = {metric:String})"
-            " SETTINGS mutations_sync = 1",
+            f"ALTER TABLE {table} DELETE WHERE {inside},"
+            f" UPDATE {changes} WHERE {touched} SETTINGS mutations_sync = 1",
             given,
         )
+    shown = f"{mine} AND ts BETWEEN {{start:Int64}} AND {{end:Int64}}"
+    if _count(run, "exemplars", shown, given):
+        run.do(f"ALTER TABLE exemplars DELETE WHERE {shown} SETTINGS mutations_sync = 1", given)
+    run.do(
+        f"ALTER TABLE series DELETE WHERE {mine} AND (id, day) NOT IN"  # noqa: S608 # fixed
+        " (SELECT id, intDiv(bucket, 86400000) FROM samples WHERE metric = {metric:String})"
+        " SETTINGS mutations_sync = 1",
+        given,
+    )
 
 
 def _count(run: StatementRunner, table: str, where: str, given: Mapping[str, str | int]) -> int:

@@ -80,9 +80,10 @@ def test_a_selection_is_what_was_inserted(
         chunks: dict[Labels, dict[int, float]] = {}
         for series, base, offsets in insert:
             name = labels(metric, s=str(series))
-            # A value that follows from the time: repeated samples agree.
+            # A value that follows from the time: repeated samples agree, also of other bases.
+            times = {base + 60_000 * k: (base // 60_000 + k) % 1000 for k in offsets}
             chunks.setdefault(name, {}).update(
-                {base + 60_000 * k: k / (4 if k % 3 else 3) for k in offsets}
+                {t: n / (4 if n % 3 else 3) for t, n in times.items()}
             )
         store.insert_samples(batch(chunks), _token())
         for name, samples in chunks.items():
@@ -353,3 +354,34 @@ def test_a_result_beyond_the_limits_is_refused_with_the_remedy(store: ChdbColumn
     run = StatementRunner(store.engine)
     with pytest.raises(StorageError, match="fewer series or a shorter time"):
         run.rows("SELECT number FROM numbers(1000000) SETTINGS max_result_bytes = 1000")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_deletion_keeps_what_it_does_not_select(
+    store: ChdbColumns, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    """Other times, metrics and series stay; a metric as a whole goes without a list of its ids."""
+    metric = f"gone_{whole}"
+    series = [labels(metric, i=str(i)) for i in range(6)]
+    samples = {T0: 1.0, T0 + HOUR: 2.0, T0 + 3 * HOUR: 3.0}
+    other = labels(f"{metric}_not", i="0")
+    store.insert_samples(batch(dict.fromkeys([*series, other], samples)), _token())
+    ran: list[str] = []
+    do = StatementRunner.do
+
+    def noted(runner: StatementRunner, sql: str, given: dict[str, str | int] | None = None) -> None:
+        ran.append(sql)
+        do(runner, sql, given)
+
+    monkeypatch.setattr(StatementRunner, "do", noted)
+    some = [] if whole else [Matcher("i", MatchOp.NOT_EQUAL, "0")]
+    store.delete_series([[*named(metric), *some]], T0 + HOUR, T0 + 4 * HOUR)
+    left = points(store.select(named(metric), T0, T0 + DAY))
+    assert {one.get("i"): list(held) for one, held in left.items()} == {
+        str(i): [T0] if whole or i else list(samples) for i in range(6)
+    }
+    assert list(points(store.select(named(other.metric), T0, T0 + DAY))[other]) == list(samples)
+    assert all(("id IN" in sql) is not whole for sql in ran if sql.startswith("ALTER"))
+    store.delete_series([named(metric)], T0, T0 + DAY)
+    assert points(store.select(named(metric), T0, T0 + DAY)) == {}
+    assert store.series([named(metric)], T0, T0 + DAY, 0) == []
