@@ -13,6 +13,7 @@ from vedette.web.http import ASGIApp
 
 _GRACE_SECONDS = 2
 _HEAD_SECONDS = 30
+_DATE_SECONDS = 1.0
 MAX_CONNECTIONS = 1_000
 
 
@@ -86,6 +87,7 @@ class HttpServer(uvicorn.Server):
     """Serves an ASGI application on a socket until ``should_exit``."""
 
     def __init__(self, app: ASGIApp) -> None:
+        self._leave = asyncio.Event()
         config = uvicorn.Config(
             app,
             loop="none",
@@ -103,6 +105,28 @@ class HttpServer(uvicorn.Server):
             h11_max_incomplete_event_size=64 << 10,
         )
         super().__init__(config)
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether to end; whoever sets it wakes the server."""
+        return self._leave.is_set()
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        if value:
+            self._leave.set()
+        else:
+            self._leave.clear()
+
+    async def main_loop(self) -> None:
+        """Renew the date of answers each second until ``should_exit``.
+
+        uvicorn looks ten times a second whether to end, which is most of what an idle server does.
+        """
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DATE_SECONDS):
+                    await self._leave.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

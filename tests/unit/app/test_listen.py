@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from vedette.app.listen import Together
+from vedette.app.listen import HttpServer, Together
 from vedette.kit.clock import FakeClock
+from vedette.web.http import Receive, Scope, Send
 
 TURN = FakeClock()
 
@@ -57,3 +58,23 @@ async def test_closing_sends_what_is_held() -> None:
     await TURN.sleep(0)
     assert cut.sent == []
     assert together.is_closing()
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer nothing."""
+
+
+async def test_the_server_ends_as_soon_as_it_is_told() -> None:
+    """It sleeps until then, dates its answers, and goes on while told to."""
+    server = HttpServer(_nothing)
+    server.should_exit = True
+    server.should_exit = False
+    running = asyncio.create_task(server.main_loop())
+    for _ in range(5):
+        await TURN.sleep(0)
+    assert not running.done()
+    assert dict(server.server_state.default_headers)[b"date"]
+    server.should_exit = True
+    for _ in range(5):
+        await TURN.sleep(0)
+    assert running.done()
