@@ -65,7 +65,7 @@ format: venv ## let ruff format and mend
 bench: venv ## measure side by side with the peers (run `make peers` first)
 	@$(BIN)/python -m bench $(ARGS)
 
-chaos: ui ## kill -9 the server 20 times under load and count what was lost or doubled
+chaos: ui ## maltreat a store (kill -9, full disk, damage) and count what was lost or doubled
 	@$(BIN)/python -m bench.chaos $(ARGS)
 
 peers: venv ## fetch Debian's prometheus, alertmanager, exporters, victoria-metrics into .peers

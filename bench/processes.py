@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
 import psutil
@@ -29,6 +30,12 @@ class Running:
     url: str
     process: subprocess.Popen[bytes]
     folder: Path
+    log: IO[bytes]
+
+    def printed(self) -> str:
+        """Return what it has printed so far."""
+        size = os.fstat(self.log.fileno()).st_size
+        return os.pread(self.log.fileno(), size, 0).decode(errors="replace")
 
     def cpu_seconds(self) -> float:
         """Return user and system seconds of the process and all its children."""
@@ -118,13 +125,12 @@ def victoria_metrics(
 def _run(name: str, command: list[str], port: int, ready: str, folder: Path) -> Iterator[Running]:
     log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
     process = subprocess.Popen(command, stdout=log, stderr=log, env=_environment())
-    running = Running(name, f"http://127.0.0.1:{port}", process, folder)
+    running = Running(name, f"http://127.0.0.1:{port}", process, folder, log)
     try:
         _wait(running, ready)
         yield running
     except BaseException:
-        log.seek(0)
-        sys.stderr.write(log.read()[-4_000:].decode(errors="replace"))
+        sys.stderr.write(running.printed()[-4_000:])
         raise
     finally:
         process.terminate()

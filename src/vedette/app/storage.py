@@ -195,7 +195,23 @@ class StorageRooms:
             (),
             {(): health.backlog_bytes},
         )
+        yield from self._spool_families()
         yield from self._engine_families()
+
+    def _spool_families(self) -> Iterator[Metric]:
+        stats = self.ingest.stats
+        yield counter(
+            "vedette_spool_lost_bytes",
+            "Bytes of the spool that could not be read: ends of unfinished writes, and damage.",
+            ("reason",),
+            {("torn",): stats.spool.torn_bytes, ("damaged",): stats.spool.damaged_bytes},
+        )
+        yield counter(
+            "vedette_spool_damaged_segments",
+            "Segments that were damaged; the files are kept as .damaged.",
+            (),
+            {(): stats.spool.damaged_segments},
+        )
 
     def _engine_families(self) -> Iterator[Metric]:
         engine = self._columns.engine

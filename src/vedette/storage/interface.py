@@ -23,6 +23,12 @@ class StorageError(Exception):
     """Storage could not do what was asked; the message says what and what to do."""
 
 
+class DamagedStoreError(StorageError):
+    """What was asked for lies in a part of the store that cannot be read; the message says where
+    and what to do. Asking again does not help.
+    """
+
+
 class OverloadedError(StorageError):
     """The ingest queue is full; the sender should come again after ``retry_after`` seconds."""
 

@@ -3,6 +3,7 @@
 ApiError                     says its own status, code, message and hint
 PromQLSyntaxError, QueryError   → the Prometheus API's bad_data, execution, timeout, canceled
 OverloadedError              → 503 with Retry-After
+DamagedStoreError            → 500
 StorageError                 → 503
 """
 
@@ -13,7 +14,7 @@ import math
 import orjson
 
 from vedette.kit.clock import Clock, iso
-from vedette.storage.interface import OverloadedError, StorageError
+from vedette.storage.interface import DamagedStoreError, OverloadedError, StorageError
 
 _PROMETHEUS_KINDS = {404: "not_found", 408: "timeout", 500: "internal", 503: "unavailable"}
 
@@ -32,6 +33,8 @@ class ApiError(Exception):
 
 def as_api_error(error: StorageError) -> ApiError:
     """Return what a client is told of a storage fault."""
+    if isinstance(error, DamagedStoreError):
+        return ApiError(500, "damaged", str(error))
     answer = ApiError(503, "unavailable", str(error), "try again; see /-/ready for the cause")
     if isinstance(error, OverloadedError):
         answer.code = "overloaded"

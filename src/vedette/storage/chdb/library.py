@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+from vedette.storage.chdb.damage import marked
+
 # Server settings, given at opening; the engine's defaults are those of a machine of its own.
 ENGINE_SETTINGS: Mapping[str, int] = {
     "max_threads": 2,
@@ -62,7 +64,8 @@ class EngineError(Exception):
 def _short(error: object) -> str:
     """Return the engine's message without the statement or value that it repeats at length."""
     text = " ".join(str(error).split())
-    return text if len(text) <= 400 else text[:300] + " … " + text[-90:]
+    # The part's name stands in the middle, where it would be cut out.
+    return marked(text) + (text if len(text) <= 400 else text[:300] + " … " + text[-90:])
 
 
 def load() -> Any:

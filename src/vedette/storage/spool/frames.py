@@ -258,14 +258,19 @@ class Content:
         records: of every whole frame, in order.
         end: where the last whole frame ends.
         size: of the file; what follows ``end`` is a frame that was cut off, or damage.
-        damaged: bytes between whole frames that belong to none, the header's included.
+        holes: begin and end of bytes before ``end`` that belong to no whole frame.
     """
 
     header: Header | None
     records: tuple[Record, ...]
     end: int
     size: int
-    damaged: int
+    holes: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def damaged(self) -> int:
+        """Number of bytes in ``holes``; the header's are among them."""
+        return sum(end - begin for begin, end in self.holes)
 
 
 def decode_segment(data: bytes | memoryview) -> Content:
@@ -273,12 +278,13 @@ def decode_segment(data: bytes | memoryview) -> Content:
     header = decode_header(bytes(data[:HEADER_SIZE]))
     records: list[Record] = []
     end = HEADER_SIZE if header else 0
-    damaged = 0
+    holes = []
     for record, begin, following in decode_records(data, end):
         records.append(record)
-        damaged += begin - end
+        if begin > end:
+            holes.append((end, begin))
         end = following
-    return Content(header, tuple(records), end, len(data), damaged)
+    return Content(header, tuple(records), end, len(data), tuple(holes))
 
 
 def decode_records(

@@ -224,7 +224,17 @@ class Spool:
         torn = content.size - content.end if limit is None else 0
         if torn:
             self._cut(name, content, torn)
-        damaged = content.damaged + (content.size - content.end - torn)
+        holes = content.holes
+        if content.size - content.end > torn:
+            holes = (*holes, (content.end, content.size))
+        damaged = sum(end - begin for begin, end in holes)
+        if damaged and state == "seg":
+            log.error(
+                "spool segment %s is damaged: %d bytes cannot be read (%s); the rest is read",
+                name,
+                damaged,
+                _places(holes),
+            )
         segment = Segment(
             number, name, first, last, newest, now, content.end, state == "flushed", damaged
         )
@@ -236,8 +246,8 @@ class Spool:
         self._files.truncate(name, content.end)
         self.stats.torn_bytes += torn
         log.warning(
-            "spool segment %s ended in an unfinished write; cut %d bytes, which nobody was told "
-            "were stored",
+            "spool segment %s ended in an unfinished write; cut %d bytes; unless "
+            "the file was damaged, nobody was told that they were stored",
             name,
             torn,
         )
@@ -511,6 +521,12 @@ class Spool:
             self._active.file.close()
             self._active = None
         self._files.close()
+
+
+def _places(holes: Sequence[tuple[int, int]]) -> str:
+    """Return where ``holes`` lie, the first ten of them."""
+    shown = ", ".join(f"{begin} to {end}" for begin, end in holes[:10])
+    return f"bytes {shown}" + (f" and {len(holes) - 10} more places" if len(holes) > 10 else "")
 
 
 def belonging(records: Sequence[Record], limit: int | None) -> tuple[Record, ...]:

@@ -1,4 +1,4 @@
-"""``make chaos``: kill -9 the server again and again under load; count what was lost or doubled.
+"""Kill -9 under load, again and again.
 
 One sender writes 200 series, a sample each per request, and repeats a request until it is
 acknowledged, as Prometheus does. In the end each series must hold exactly one sample per request.
@@ -6,11 +6,8 @@ acknowledged, as Prometheus does. In the end each series must hold exactly one s
 
 from __future__ import annotations
 
-import argparse
 import random
 import signal
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +18,8 @@ import httpx
 import psutil
 
 from bench import remote_write
+from bench.chaos.asking import ask
+from bench.chaos.outcome import Outcome
 from bench.processes import Running, vedette
 
 SERIES = 200
@@ -82,36 +81,28 @@ def _server(folder: Path, sender: Sender) -> Iterator[Running]:
         yield running
 
 
-def main() -> int:
-    """Kill, restart, count; return 0 when nothing was lost or doubled."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    rng = random.Random(options.seed)
+def kill_again_and_again(folder: Path, kills: int, rng: random.Random) -> list[Outcome]:
+    """Kill and restart the server ``kills`` times, then count three times."""
     sender = Sender(int(time.time()) * 1000 - 3_600_000)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        for kill in range(options.kills):
-            with _server(folder, sender) as running:
-                if kill == 0:
-                    sender.start()
-                time.sleep(rng.uniform(0.2, 4))
-                _kill(running, rng)
-            print(f"kill {kill + 1:2}: {sender.sent * SERIES:,} samples acknowledged", flush=True)
+    for kill in range(kills):
         with _server(folder, sender) as running:
-            time.sleep(1)
-            sender.stop()
-            first = _count(running, sender)
-            time.sleep(6)
-            flushed = _count(running, sender)
-        with _server(folder, sender) as running:
-            restarted = _count(running, sender)
-    expected = sender.sent * SERIES
-    for name, found in (("head", first), ("flushed", flushed), ("restarted", restarted)):
-        lost, doubled = max(0, expected - found), max(0, found - expected)
-        print(f"{name:10} {expected:,} acknowledged, {lost} lost, {doubled} doubled")
-    return 0 if first == flushed == restarted == expected else 1
+            if kill == 0:
+                sender.start()
+            time.sleep(rng.uniform(0.2, 4))
+            _kill(running, rng)
+        print(f"kill {kill + 1:2}: {sender.sent * SERIES:,} samples acknowledged", flush=True)
+    with _server(folder, sender) as running:
+        time.sleep(1)
+        sender.stop()
+        counts = [("in the head", _count(running, sender))]
+        time.sleep(6)
+        counts.append(("flushed", _count(running, sender)))
+    with _server(folder, sender) as running:
+        counts.append(("restarted", _count(running, sender)))
+    return [
+        Outcome(f"{kills} x kill -9, {where}", sender.sent * SERIES, found)
+        for where, found in counts
+    ]
 
 
 def _kill(running: Running, rng: random.Random) -> None:
@@ -126,16 +117,6 @@ def _kill(running: Running, rng: random.Random) -> None:
 
 def _count(running: Running, sender: Sender) -> int:
     """Return how many samples there are, each point of each series counted once where it stands."""
-    end = (sender.start_ms + sender.sent * 100) / 1000 + 1
     window = int(sender.sent * 0.1) + 10
-    query = f"sum(count_over_time(chaos_total[{window}s]))"
-    answer = httpx.get(
-        f"{running.url}/api/v1/query", params={"query": query, "time": end}, timeout=60
-    )
-    answer.raise_for_status()
-    result = answer.json()["data"]["result"]
-    return int(result[0]["value"][1]) if result else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    end = (sender.start_ms + sender.sent * 100) / 1000 + 1
+    return int(ask(running, f"sum(count_over_time(chaos_total[{window}s]))", end))

@@ -1,0 +1,1 @@
+"""``make chaos``: what a store survives, counted sample by sample."""
