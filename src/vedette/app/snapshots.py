@@ -153,7 +153,7 @@ def request_snapshot(access: Access) -> Snapshot:
         answer = client.post("/api/snapshots")
         if answer.status_code in (401, 403):
             raise TransferError(
-                f"{access.url} wants the admin token: give --data-dir, or set VEDETTE_TOKEN"
+                f"{access.url} wants the admin token: give --data-dir, or set VEDETTE_ADMIN_TOKEN"
             )
         if answer.status_code != 200:
             raise TransferError(f"{access.url} answered {answer.status_code}: {answer.text[:300]}")

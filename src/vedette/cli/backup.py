@@ -12,20 +12,21 @@ from rich.console import Console
 from vedette.app.snapshots import Snapshot, pack, request_snapshot
 from vedette.app.snapshots import restore as restore_snapshot
 from vedette.app.transfer import Access, TransferError
+from vedette.cli.client import DEFAULT_URL, TOKEN_VARIABLE, Url
 from vedette.storage.interface import StorageError
 
-_Url = Annotated[str, typer.Option(help="The running server.")]
 _Token = Annotated[
     str,
     typer.Option(
-        envvar="VEDETTE_TOKEN", help="The admin token; without it, that of --data-dir is read."
+        envvar=TOKEN_VARIABLE,
+        help="The admin token; without it, that of --data-dir is read.",
+        show_default=False,
     ),
 ]
 _DataDir = Annotated[Path, typer.Option(help="Data folder of the server, for its admin token.")]
-_URL = "http://127.0.0.1:9797"
 
 
-def snapshot(url: _Url = _URL, token: _Token = "", data_dir: _DataDir = Path("data")) -> None:
+def snapshot(url: Url = DEFAULT_URL, token: _Token = "", data_dir: _DataDir = Path("data")) -> None:
     """Let a running server take a snapshot of everything that it stores.
 
     It lies below `snapshots/` in the data folder, made of hard links: it takes next to no room at
@@ -43,7 +44,7 @@ def snapshot(url: _Url = _URL, token: _Token = "", data_dir: _DataDir = Path("da
 
 def backup(
     file: Annotated[Path, typer.Argument(help="The tar file to write.", show_default=False)],
-    url: _Url = _URL,
+    url: Url = DEFAULT_URL,
     token: _Token = "",
     data_dir: _DataDir = Path("data"),
 ) -> None:

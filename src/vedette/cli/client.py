@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 TIMEOUT_SECONDS = 30.0
+TOKEN_VARIABLE = "VEDETTE_ADMIN_TOKEN"  # noqa: S105 # a name
 
 Url = Annotated[
     str, typer.Option("--url", envvar="VEDETTE_URL", help="Address of the running server.")
@@ -18,7 +19,7 @@ Token = Annotated[
     str,
     typer.Option(
         "--token",
-        envvar="VEDETTE_ADMIN_TOKEN",
+        envvar=TOKEN_VARIABLE,
         help="Admin token, where reads are not open (better in the environment).",
         show_default=False,
     ),
@@ -36,7 +37,7 @@ def ask(url: str, path: str, token: str, console: Console) -> object:
     except httpx.HTTPStatusError as error:
         reason = f"it answers {error.response.status_code}"
         if error.response.status_code in (401, 403):
-            reason += "; give the admin token with VEDETTE_ADMIN_TOKEN"
+            reason += f"; give the admin token with {TOKEN_VARIABLE}"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = f"{error}; is Vedette running there? --url names another address"
     except orjson.JSONDecodeError:

@@ -12,11 +12,10 @@ from rich.console import Console
 
 from vedette.app.transfer import Access, TransferError
 from vedette.app.transfer import export as export_to
+from vedette.cli.client import DEFAULT_URL, Token, Url
 from vedette.cli.progress import slow_progress
 from vedette.kit.clock import SystemClock
 from vedette.kit.duration import parse_duration
-
-_URL = "http://127.0.0.1:9797"
 
 
 def export(
@@ -26,10 +25,8 @@ def export(
     ] = "1h",
     end: Annotated[str, typer.Option(help="As --start; without it: now.")] = "",
     output: Annotated[Path | None, typer.Option(help="File instead of standard output.")] = None,
-    url: Annotated[str, typer.Option(help="The server.")] = _URL,
-    token: Annotated[
-        str, typer.Option(envvar="VEDETTE_TOKEN", help="Admin token, where reads need one.")
-    ] = "",
+    url: Url = DEFAULT_URL,
+    token: Token = "",
 ) -> None:
     """Write samples as OpenMetrics with timestamps, which `vedette import` reads again.
 

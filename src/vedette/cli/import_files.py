@@ -9,16 +9,20 @@ import typer
 from rich.console import Console
 
 from vedette.app.transfer import Access, TransferError, import_file
+from vedette.cli.client import DEFAULT_URL, TOKEN_VARIABLE, Url
 from vedette.cli.progress import slow_progress
-
-_URL = "http://127.0.0.1:9797"
 
 
 def import_files(
     files: Annotated[list[Path], typer.Argument(help="Text or OpenMetrics; .gz is unpacked.")],
-    url: Annotated[str, typer.Option(help="The server.")] = _URL,
+    url: Url = DEFAULT_URL,
     token: Annotated[
-        str, typer.Option(envvar="VEDETTE_TOKEN", help="Ingest key, where one is needed.")
+        str,
+        typer.Option(
+            envvar=["VEDETTE_INGEST_KEY", TOKEN_VARIABLE],
+            help="Ingest key or admin token, where one is needed.",
+            show_default=False,
+        ),
     ] = "",
     label: Annotated[
         list[str] | None, typer.Option(help="A label that every series gets: NAME=VALUE.")
