@@ -84,7 +84,12 @@ def grouping_key(path: str, app: str) -> GroupKey:
     Raises:
         WireError: for ``grouping``: it is none.
     """
-    parts = [unquote(part) for part in path.split("/")]
+    try:
+        parts = [unquote(part, errors="strict") for part in path.split("/")]
+    except UnicodeDecodeError:
+        raise _no_grouping(
+            "the path is not UTF-8; write values percent-encoded in UTF-8, or as LABEL@base64"
+        ) from None
     if len(parts) % 2:
         raise _no_grouping("label names and values must come in pairs: /metrics/job/NAME/LABEL/…")
     if len(parts) > 2 * _MOST_LABELS:

@@ -220,7 +220,7 @@ def test_grouping_keys(path: str, labels: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "path",
     ["job", "job/", "x/1", "x/1/job/a", "job/a/x", "job/a/job/b", "job/a/9/b", "job/a/__x/b",
-     "job@base64/a", "job@base64/gICA", "", "job/a" + "/x/1" * 40],
+     "job@base64/a", "job/%ff", "job@base64/gICA", "", "job/a" + "/x/1" * 40],
 )  # fmt: skip
 async def test_what_is_no_grouping_key(bench: Bench, path: str) -> None:
     """It is refused, and no group comes of it."""
