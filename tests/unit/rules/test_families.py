@@ -83,7 +83,7 @@ VECTORS = st.recursive(
     lambda inner: st.one_of(
         st.builds("abs({})".format, inner),
         st.builds("({} * 2 - 1)".format, inner),
-        st.builds("-{}".format, inner),
+        st.builds("(-{})".format, inner),
         st.builds("(3 < {})".format, inner),
         st.builds(
             "{} {} ({})".format,
