@@ -214,6 +214,12 @@ class StorageRooms:
         )
 
     def _engine_families(self) -> Iterator[Metric]:
+        yield gauge(
+            "vedette_storage_broken_parts",
+            "Parts of the store that could not be opened at the start and are set aside.",
+            (),
+            {(): self._columns.broken_parts},
+        )
         engine = self._columns.engine
         if isinstance(engine, ChildEngine):
             status = engine.status()

@@ -21,6 +21,7 @@ from vedette.storage.bounds import answer_bytes, count_samples, refuse_beyond
 from vedette.storage.chdb import deletion, events, exemplars, histograms, metadata, snapshot
 from vedette.storage.chdb.catalog import Catalog, Registration, StoredSeries
 from vedette.storage.chdb.decode import Vectors, blocks, stored_rows
+from vedette.storage.chdb.detached import tell_broken
 from vedette.storage.chdb.encode import (
     DAY_MS,
     SAMPLE_COLUMNS,
@@ -83,6 +84,7 @@ class ChdbColumns:
     def __init__(self, engine: Engine) -> None:
         self._run = StatementRunner(engine)
         migrate(self._run)
+        self.broken_parts = tell_broken(self._run)
         self._catalog = Catalog(self._run)
         self._inserting = threading.Lock()
         self._helpers = ThreadPoolExecutor(4, "store-query")

@@ -18,6 +18,7 @@ _CODES = (
     "TOO_LARGE_SIZE_COMPRESSED",
 )
 _PART = re.compile(r"(/\S*/store/\w+/[\w-]+/((\d+)_\d+_\d+_\d+(?:_\d+)?))(?![\w])")
+_NAME = re.compile(r"(?:^|_)(\d+)_\d+_\d+_\d+")
 _TOLD = re.compile(r"damaged part (\S+) of (\S+):")
 _EPOCH = date(1970, 1, 1).toordinal()
 _LAST = date.max.toordinal() - _EPOCH
@@ -30,9 +31,18 @@ def marked(text: str) -> str:
     found = _PART.search(text)
     if found is None:
         return ""
-    number = int(found[3])
-    day = date.fromordinal(_EPOCH + number).isoformat() if number <= _LAST else str(number)
-    return f"damaged part {found[1]} of {day}: "
+    return f"damaged part {found[1]} of {_day(int(found[3]))}: "
+
+
+def day_of_part(name: str) -> str:
+    """Return the day of a part by its name, "" where the name has none."""
+    found = _NAME.search(name)
+    return _day(int(found[1])) if found else ""
+
+
+def _day(number: int) -> str:
+    """Return day ``number`` since 1970; one that no calendar has stays a number."""
+    return date.fromordinal(_EPOCH + number).isoformat() if number <= _LAST else str(number)
 
 
 def advice(text: str) -> tuple[str, str]:

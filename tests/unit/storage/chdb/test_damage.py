@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.storage.chdb.chunks import T0, batch, labels, named, points
+from vedette.storage.chdb.columns import open_in_child
 from vedette.storage.chdb.damage import advice, marked
 from vedette.storage.chdb.library import EngineError
 from vedette.storage.chdb.session import StatementRunner
@@ -76,3 +79,23 @@ def test_no_message_is_too_odd(text: str, number: int) -> None:
     advice(text)
     part = f"/d/store/abc/00-11/{number}_1_1_0"
     assert marked(f"part {part}/ CORRUPTED_DATA").startswith(f"damaged part {part} of ")
+
+
+@pytest.mark.parametrize("file", ["columns.txt", "data.bin"])
+def test_a_part_that_does_not_open_is_told_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, file: str
+) -> None:
+    """The engine sets such a part aside in silence; the log and a number tell of it."""
+    first = open_in_child(tmp_path / "s")
+    assert first.broken_parts == 0
+    first.insert_samples(batch({labels("up"): {T0: 1.0}}), "one")
+    first.close()
+    (hit,) = (tmp_path / "s").glob(f"data/default/samples/*_*/{file}")
+    hit.write_bytes(hit.read_bytes()[:3])
+    with caplog.at_level(logging.ERROR):
+        second = open_in_child(tmp_path / "s")
+    assert second.broken_parts == 1
+    assert points(second.select(named("up"), 0, T0)) == {}
+    second.close()
+    (told,) = [r.getMessage() for r in caplog.records if "damaged" in r.getMessage()]
+    assert "samples (of 2026-01-01)" in told
