@@ -30,7 +30,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_backup_brings_everything_back(tmp_path: Path) -> None:
-    """Samples and events of a backup are those of its moment, however the server went on."""
+    """Samples, events and pushed groups of a backup are those of its moment, come what may."""
     now = time.time_ns() // 1_000_000
     archive, again = tmp_path / "backup.tar", tmp_path / "again"
     (tmp_path / "first").mkdir()
@@ -38,6 +38,8 @@ def test_a_backup_brings_everything_back(tmp_path: Path) -> None:
         push(running.url, now - 2_000, 2.0)
         event = {"type": "order", "data": {"n": 1}}
         httpx.post(f"{running.url}/api/events", json=event).raise_for_status()
+        pushed = httpx.post(f"{running.url}/metrics/job/batch", content="done 1\n")
+        pushed.raise_for_status()
         data_dir = str(tmp_path / "first" / "data")
         done = command("backup", str(archive), "--url", running.url, "--data-dir", data_dir)
         assert done.returncode == 0, done.stderr
@@ -52,6 +54,8 @@ def test_a_backup_brings_everything_back(tmp_path: Path) -> None:
         assert value(running.url, QUERY) == 2.0 * SERIES
         found = httpx.get(f"{running.url}/api/events?type=order").json()
         assert [each["data"] for each in found["events"]] == [{"n": 1}]
+        (group,) = httpx.get(f"{running.url}/api/v1/metrics").json()["data"]
+        assert group["labels"] == {"job": "batch"}
         push(running.url, now - 500, 5.0)
         assert value(running.url, QUERY) == 7.0 * SERIES
 

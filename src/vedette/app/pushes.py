@@ -23,6 +23,9 @@ from vedette.web.errors import ApiError
 from vedette.web.http import JSON, TEXT
 from vedette.web.services import IntakeAnswer, IntakeHandler
 
+GROUPS_FILE = "push-groups.json"
+"""Of the data folder: the groups that were pushed."""
+
 
 class Pushes:
     """Handlers by path, and the listener of gRPC."""
@@ -45,7 +48,7 @@ class Pushes:
             stats,
             clock,
             partial(read_push, stats=stats),
-            GroupFile(settings.server.data_dir / "push-groups.json"),
+            GroupFile(settings.server.data_dir / GROUPS_FILE),
             settings.push,
             storage.metadata,
         )

@@ -7,6 +7,7 @@ PostgreSQL, which has its own backups) and ``manifest.json``, written last.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import tarfile
@@ -17,6 +18,7 @@ import orjson
 
 from vedette.app.engine import open_columns
 from vedette.app.lock import lock
+from vedette.app.pushes import GROUPS_FILE
 from vedette.app.storage import StorageRooms
 from vedette.app.transfer import Access, TransferError
 from vedette.kit.clock import Clock, iso
@@ -59,6 +61,7 @@ def _take(storage: StorageRooms, data_dir: Path, name: str, when: str) -> Snapsh
         unfinished.mkdir(parents=True, mode=0o700)
         tables = storage.freeze(data_dir / "columns", name, unfinished / "columns")
         state = storage.database.copy_to(unfinished / "state.sqlite")
+        _copy_groups(data_dir, unfinished)
         content = {"format": FORMAT, "taken_at": when, "state": state, "tables": tables}
         (unfinished / _MANIFEST).write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
         unfinished.rename(final)
@@ -69,6 +72,12 @@ def _take(storage: StorageRooms, data_dir: Path, name: str, when: str) -> Snapsh
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     return Snapshot(final, tables)
+
+
+def _copy_groups(source: Path, target: Path) -> None:
+    """Copy the groups that were pushed, where there are any; their file is replaced as a whole."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copyfile(source / GROUPS_FILE, target / GROUPS_FILE)
 
 
 def pack(snapshot: Path, archive: Path) -> int:
@@ -137,6 +146,7 @@ def _restore(source: Path, data_dir: Path) -> int:
             columns.close()
         if manifest.get("state"):
             shutil.copyfile(source / "state.sqlite", data_dir / "state.sqlite")
+        _copy_groups(source, data_dir)
     expected = sum(manifest["tables"].values())
     if parts != expected:
         raise StorageError(f"the snapshot should hold {expected} parts, {parts} were there")
