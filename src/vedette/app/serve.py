@@ -18,6 +18,7 @@ from rich.console import Console
 
 from vedette.app.address import StartError as StartError
 from vedette.app.address import bind
+from vedette.app.allocator import share_arenas
 from vedette.app.engine import open_columns
 from vedette.app.lock import lock
 from vedette.app.secrets import ENVIRONMENT, AdminToken, TokenError, admin_token, is_chosen
@@ -49,6 +50,7 @@ def run(options: ServeOptions, console: Console) -> int:
         ConfigError: the configuration has faults.
         StartError: the server cannot start.
     """
+    share_arenas()
     settings = settings_for(options)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # What libraries say in passing is no news, and addresses that they name may hold secrets.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prometheus_client.metrics_core import Metric
 
+from vedette.app.allocator import trim
 from vedette.app.engine import ChdbColumns
 from vedette.app.families import counter, gauge
 from vedette.config.settings import Settings
@@ -91,6 +92,7 @@ class StorageRooms:
         while True:
             try:
                 await asyncio.to_thread(self._tidy, self._clock.now_ms())
+                await asyncio.to_thread(trim)
             except StorageError as error:
                 log.warning("housekeeping failed, will try again later: %s", error)
             await self._clock.sleep(_TIDY_SECONDS)
