@@ -253,3 +253,19 @@ def test_texts_are_those_of_go() -> None:
     value = HistogramValue(0, 2.0, 3.0, positive=((1, 2.0),))
     text = histogram_texts(histograms_of((value,), np.zeros(1, np.int32)))
     assert text == ["{count:2, sum:3, (1,2]:2}"]
+
+
+def test_bounds_are_the_published_ones_to_the_last_digit() -> None:
+    """Bounds of buckets are those that Prometheus shows, which are not the nearest floats."""
+    number = np.arange(-7, 1, dtype=np.int64)
+    found = exponential_bound(number, np.full(8, 3, np.int64))
+    assert found.tolist() == [
+        0.5452538663326288,
+        0.5946035575013605,
+        0.6484197773255048,
+        0.7071067811865475,
+        0.7711054127039704,
+        0.8408964152537144,
+        0.9170040432046711,
+        1.0,
+    ]

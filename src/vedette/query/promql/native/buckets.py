@@ -7,6 +7,8 @@ largest float.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from vedette.model.arrays import F64, I64, Mask
@@ -17,15 +19,47 @@ _OVERFLOW = 1024
 """The exponent of two that a float cannot hold."""
 
 
+# Coefficients of FreeBSD's msun, "e_exp.c", which the published bounds were computed with.
+_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+_REMEZ = (
+    4.13813679705723846039e-08,
+    -1.65339022054652515390e-06,
+    6.61375632143793436117e-05,
+    -2.77777777770155933842e-03,
+    1.66666666666666657415e-01,
+)
+
+
+def _exp2(x: float) -> float:
+    """Return 2^x for 0 ≤ x ≤ 1, to the last digit as Prometheus' bounds have it."""
+    whole = int(x + 0.5)
+    high, low = (x - whole) * _LN2_HIGH, -(x - whole) * _LN2_LOW
+    rest = high - low
+    square = rest * rest
+    series = 0.0
+    for coefficient in _REMEZ:
+        series = series * square + coefficient
+    c = rest - square * series
+    return math.ldexp(1 - ((low - rest * c / (2 - c)) - high), whole)
+
+
 def _fractions() -> F64:
     """Return float64[9, 256]: 2^(part · 2^−schema), the part of a bound below its power of two.
 
-    Rounded down, as the bounds of Prometheus are.
+    Each schema takes every other bound from the one below it, and makes those between by one
+    multiplication: the bounds of Prometheus are not the nearest floats, and labels show them.
     """
-    schema, part = np.arange(9)[:, None], np.arange(256)
-    exact = np.exp2(part.astype(np.longdouble) / np.exp2(schema.astype(np.longdouble)))
-    near: F64 = exact.astype(np.float64)
-    return np.asarray(np.where(near > exact, np.nextafter(near, 0.0), near))
+    rows = [[1.0]]
+    for schema in range(1, 9):
+        factor = _exp2(0.5**schema)
+        row = []
+        for bound in rows[-1]:
+            row += [bound, bound * factor]
+        rows.append(row)
+    table = np.ones((9, 256))
+    for schema, row in enumerate(rows):
+        table[schema, : len(row)] = row
+    return table
 
 
 _FRACTIONS = _fractions()
