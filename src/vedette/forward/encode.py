@@ -13,6 +13,7 @@ import cramjam
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.kit.varint import varint
 from vedette.model.arrays import F64, I32, I64
 from vedette.model.histograms import (
     Histograms,
@@ -245,14 +246,3 @@ def part(tag: int, body: bytes) -> bytes:
 
 def _zigzag(number: int) -> bytes:
     return varint((number << 1) ^ (number >> 63))
-
-
-def varint(number: int) -> bytes:
-    """Return an int64 as protobuf writes it: a negative one in ten bytes."""
-    number &= (1 << 64) - 1
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

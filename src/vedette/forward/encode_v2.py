@@ -12,14 +12,8 @@ from collections.abc import Callable
 import cramjam
 import numpy as np
 
-from vedette.forward.encode import (
-    METRIC_TYPES,
-    Outgoing,
-    encode_floats,
-    encode_histogram,
-    part,
-    varint,
-)
+from vedette.forward.encode import METRIC_TYPES, Outgoing, encode_floats, encode_histogram, part
+from vedette.kit.varint import varint
 from vedette.model.arrays import I32, I64, Mask
 from vedette.model.histograms import histogram_value
 from vedette.model.labels import METRIC_NAME

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.model.arrays import F64, I32, I64
+from vedette.model.arrays import F64, I32, I64, offsets_of, spread
 
 CUSTOM_BUCKETS = -53
 """The schema that marks custom buckets (classic bounds in a native histogram)."""
@@ -64,9 +64,9 @@ class Histograms:
 
     def take(self, rows: NDArray[np.integer], index: I32) -> Histograms:
         """Return only ``rows``, in that order (a row may come twice), with ``index`` into them."""
-        positive = _spread(self.positive_offsets, rows)
-        negative = _spread(self.negative_offsets, rows)
-        custom = _spread(self.custom_offsets, rows)
+        positive = spread(self.positive_offsets, rows)
+        negative = spread(self.negative_offsets, rows)
+        custom = spread(self.custom_offsets, rows)
         return Histograms(
             index,
             self.schema[rows],
@@ -215,22 +215,8 @@ def _offsets(lengths: Iterable[int]) -> I64:
 
 
 def _taken_offsets(offsets: I64, rows: NDArray[np.integer]) -> I64:
-    out = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum(offsets[rows + 1] - offsets[rows], out=out[1:])
-    return out
-
-
-def _spread(offsets: I64, rows: NDArray[np.integer]) -> I64:
-    """Return int64, the positions of all elements of ``rows``, one row after another."""
-    lengths = offsets[rows + 1] - offsets[rows]
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    at: I64 = np.arange(total, dtype=np.int64) + np.repeat(offsets[rows] - ends + lengths, lengths)
-    return at
+    return offsets_of(offsets[rows + 1] - offsets[rows])
 
 
 def _joined_offsets(parts: Sequence[I64]) -> I64:
-    lengths = np.concatenate([np.diff(part) for part in parts])
-    out = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=out[1:])
-    return out
+    return offsets_of(np.concatenate([np.diff(part) for part in parts]))

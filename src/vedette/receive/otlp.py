@@ -19,6 +19,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_DELTA
 
+from vedette.kit.varint import varint
 from vedette.model.samples import SampleBatch
 from vedette.receive.stats import IntakeStats
 from vedette.receive.wire.errors import TooLargeError, WireError
@@ -196,7 +197,7 @@ class OtlpHandler:
             body = orjson.dumps({"code": export.code, "message": export.message})
         else:
             text = export.message.encode()
-            body = bytes([0x08, export.code, 0x12]) + _varint(len(text)) + text
+            body = bytes([0x08, export.code, 0x12]) + varint(len(text)) + text
         return OtlpAnswer(status, body, kind, export.retry_after)
 
 
@@ -270,11 +271,3 @@ def _from_hex(text: str) -> str:
         return base64.b64encode(binascii.unhexlify(text)).decode()
     except (binascii.Error, ValueError):
         raise WireError("malformed", f'"{text[:40]}" is no hexadecimal id') from None
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes((*out, number))

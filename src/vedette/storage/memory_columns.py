@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import orjson
 
+from vedette.model.arrays import offsets_of
 from vedette.model.blocks import LabelTable, Selection
 from vedette.model.events import Event
 from vedette.model.histograms import Histograms, HistogramValue, histogram_value, histograms_of
@@ -19,7 +20,7 @@ from vedette.storage.bounds import refuse_beyond
 from vedette.storage.columns import ChunkBatch, StoredExemplar
 from vedette.storage.interface import NO_LIMITS, Check, SelectLimits, StorageError, never_stop
 from vedette.storage.matching import matches
-from vedette.storage.regroup import Runs, offsets_of, regroup
+from vedette.storage.regroup import Runs, regroup
 from vedette.storage.retention import StoredDay
 
 _DAY_MS = 86_400_000

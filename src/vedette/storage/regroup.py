@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.model.arrays import F64, I32, I64, Mask
+from vedette.model.arrays import F64, I32, I64, Mask, offsets_of, spread
 from vedette.model.blocks import AnyBlock, Block, RaggedBlock
 from vedette.model.histograms import Histograms, joined
 from vedette.model.samples import ABSENT, is_absent
@@ -37,15 +37,6 @@ class Runs:
     histograms: Histograms | None = None
 
 
-def spread(offsets: I64, rows: NDArray[np.integer]) -> I64:
-    """Return the positions of all samples of ``rows``, one row after another, as int64."""
-    lengths = offsets[rows + 1] - offsets[rows]
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    at: I64 = np.arange(total, dtype=np.int64) + np.repeat(offsets[rows] - ends + lengths, lengths)
-    return at
-
-
 def take_runs(runs: Runs, rows: NDArray[np.integer]) -> Runs:
     """Return ``rows`` of ``runs``, in that order."""
     at = spread(runs.offsets, rows)
@@ -59,13 +50,6 @@ def take_runs(runs: Runs, rows: NDArray[np.integer]) -> Runs:
         start,
         picked(runs.histograms, at),
     )
-
-
-def offsets_of(lengths: NDArray[np.integer]) -> I64:
-    """Return int64[S + 1] running sums of ``lengths``, from 0."""
-    out = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=out[1:])
-    return out
 
 
 def regroup(runs: Runs, min_shared: int = MIN_SHARED) -> tuple[AnyBlock, ...]:

@@ -6,9 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vedette.model.arrays import offsets_of
 from vedette.model.blocks import AnyBlock, Block, RaggedBlock
 from vedette.model.samples import ABSENT, STALE_BITS, bits
-from vedette.storage.regroup import Runs, block_runs, combine, crop, offsets_of, regroup
+from vedette.storage.regroup import Runs, block_runs, combine, crop, regroup
 
 _VALUES = np.array(
     [STALE_BITS, 0x7FF8000000000001, 0x8000000000000000, 0x7FF0000000000000, 0x3FF0000000000000],

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.model.arrays import F64, I32, I64, Mask
+from vedette.model.arrays import F64, I32, I64, Mask, ranges
 from vedette.model.blocks import AnyBlock, Block, RaggedBlock
-from vedette.storage.chdb.encode import POWERS, RAW, ranges
+from vedette.storage.chdb.encode import POWERS, RAW
 from vedette.storage.chdb.native import Column, Nested, nested, numbers
 
 # Fewer series than this share their timestamps by accident: a block of their own is not worth it.

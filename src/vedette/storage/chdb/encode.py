@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.model.arrays import F64, I64
+from vedette.model.arrays import F64, I64, ranges
 from vedette.storage.chdb.native import array_offsets, block, text
 from vedette.storage.columns import ChunkBatch
 
@@ -120,14 +120,6 @@ def _scaled(values: F64, e: int) -> tuple[NDArray[np.bool_], I64]:
         back = mantissas / power if e else mantissas.astype(np.float64)
         exact = (back.view(np.uint64) == values.view(np.uint64)) & (np.abs(integers) < _EXACT)
     return exact, mantissas
-
-
-def ranges(begins: I64, ends: I64) -> I64:
-    """Return the indices of all half-open ranges, one after the other."""
-    lengths = ends - begins
-    shift = begins - (np.cumsum(lengths) - lengths)
-    indices: I64 = np.arange(int(lengths.sum()), dtype=np.int64) + np.repeat(shift, lengths)
-    return indices
 
 
 def sample_blocks(batch: ChunkBatch, rows: Rows) -> Iterator[tuple[int, I64, bytes]]:

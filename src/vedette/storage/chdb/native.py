@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.kit.varint import varint
 from vedette.model.arrays import I64
 from vedette.storage.interface import StorageError
 
@@ -64,16 +65,6 @@ def nested(column: Column) -> Nested:
     if isinstance(column, Nested):
         return column
     raise StorageError("the store answered with a column of another type than asked for: arrays")
-
-
-def varint(number: int) -> bytes:
-    """Return ``number`` as unsigned LEB128."""
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 def text(value: bytes) -> bytes:

@@ -7,11 +7,11 @@ from enum import StrEnum
 
 import numpy as np
 
-from vedette.model.arrays import F64, I32, I64, Mask
+from vedette.model.arrays import F64, I32, I64, Mask, offsets_of
 from vedette.model.histograms import Histograms
 from vedette.model.samples import SampleBatch
 from vedette.storage.histogram_rows import equal_samples, picked, side_by_side
-from vedette.storage.regroup import Runs, offsets_of
+from vedette.storage.regroup import Runs
 
 
 class Refusal(StrEnum):

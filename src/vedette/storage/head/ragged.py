@@ -12,10 +12,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.model.arrays import F64, I32, I64, Mask
+from vedette.model.arrays import F64, I32, I64, Mask, offsets_of
 from vedette.model.histograms import Histograms
 from vedette.storage.histogram_rows import HistogramArena, collected, named_rows, picked, through
-from vedette.storage.regroup import Runs, offsets_of
+from vedette.storage.regroup import Runs
 
 PAGE = 32
 _NONE = -1

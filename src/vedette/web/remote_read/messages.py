@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.forward.encode import Outgoing, encode_labels, encode_series
+from vedette.kit.varint import varint as encode
 from vedette.model.arrays import F64, I32, I64
 from vedette.model.blocks import AnyBlock, Block, Selection
 from vedette.model.histograms import joined
@@ -211,26 +212,17 @@ def encode_chunks(results: Iterable[Outgoing]) -> Iterator[bytes]:
             series = [labels]
             span = slice(begin, end)
             for low, high, data in xor_chunks(result.ts[span], result.values[span]):
-                head = b"\x08" + _varint(low) + b"\x10" + _varint(high) + bytes((0x18, _XOR))
+                head = b"\x08" + encode(low) + b"\x10" + encode(high) + bytes((0x18, _XOR))
                 series.append(field(0x12, head + field(0x22, data)))
             yield _frame(field(0x0A, b"".join(series)), number)
             begin = end
 
 
 def _frame(series: bytes, number: int) -> bytes:
-    message = series + (b"\x10" + _varint(number) if number else b"")
-    return _varint(len(message)) + crc32c(message).to_bytes(4, "big") + message
+    message = series + (b"\x10" + encode(number) if number else b"")
+    return encode(len(message)) + crc32c(message).to_bytes(4, "big") + message
 
 
 def field(tag: int, body: bytes) -> bytes:
     """Return a length-delimited field."""
-    return bytes([tag]) + _varint(len(body)) + body
-
-
-def _varint(number: int) -> bytes:
-    number &= (1 << 64) - 1
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes((*out, number))
+    return bytes([tag]) + encode(len(body)) + body

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from vedette.model.arrays import F64, I64, Mask
+from vedette.model.arrays import F64, I64, Mask, spread
 from vedette.model.histograms import CUSTOM_BUCKETS, Histograms
 
 _LARGEST = np.finfo(np.float64).max
@@ -73,15 +73,6 @@ def is_custom(histograms: Histograms) -> Mask:
 def owners(offsets: I64) -> I64:
     """Return the histogram of each bucket: int64[B] of offsets int64[H + 1]."""
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-
-
-def spread(offsets: I64, rows: I64) -> I64:
-    """Return the positions of all buckets of ``rows``, one row after another."""
-    first = offsets[rows]
-    lengths = offsets[rows + 1] - first
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    return np.asarray(np.arange(total) + np.repeat(first - ends + lengths, lengths))
 
 
 def exponential_bound(number: I64, schema: I64) -> F64:

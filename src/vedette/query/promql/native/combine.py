@@ -14,16 +14,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.model.arrays import F64, I64, Mask
+from vedette.model.arrays import F64, I64, Mask, spread
 from vedette.model.histograms import CUSTOM_BUCKETS, Histograms, joined
 from vedette.query.promql.budget import Budget
-from vedette.query.promql.native.buckets import (
-    CustomLayouts,
-    coarser,
-    exponential_bound,
-    is_custom,
-    spread,
-)
+from vedette.query.promql.native.buckets import CustomLayouts, coarser, exponential_bound, is_custom
 from vedette.query.promql.native.hints import GAUGE, NOT_RESET, RESET, UNKNOWN
 from vedette.query.promql.native.sums import sums_by_key
 

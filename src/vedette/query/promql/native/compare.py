@@ -6,15 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vedette.model.arrays import F64, I64, Mask
+from vedette.model.arrays import F64, I64, Mask, spread
 from vedette.model.histograms import Histograms
-from vedette.query.promql.native.buckets import (
-    CustomLayouts,
-    coarser,
-    exponential_bound,
-    is_custom,
-    spread,
-)
+from vedette.query.promql.native.buckets import CustomLayouts, coarser, exponential_bound, is_custom
 from vedette.query.promql.native.hints import NOT_RESET, RESET
 
 
