@@ -47,8 +47,13 @@ def main(options: DemoOptions) -> int:
     console = Console(soft_wrap=True)
     if options.data_dir is not None:
         folder = options.data_dir / "demo"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        except OSError as error:
+            reason = f"{options.data_dir} cannot be used: {error.strerror}; choose --data-dir"
+            console.print(f"the demo cannot start: {reason}", style="bold red", markup=False)
+            return 1
         return asyncio.run(_run(options, folder, options.data_dir / "store", console))
     with tempfile.TemporaryDirectory(prefix="vedette-demo-") as temporary:
         folder = Path(temporary)
