@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from vedette.kit.addresses import url_problem
 from vedette.kit.http_settings import (
     PLAIN,
     Authorization,
@@ -151,17 +152,6 @@ def _http(section: Section, environment: Mapping[str, str], base: Path) -> HttpS
 
 def check_url(section: Section, url: Secret) -> None:
     """Note a fault unless ``url`` can be written to."""
-    problem = _url_problem(url.reveal())
+    problem = url_problem(url.reveal())
     if problem:
         section.fault("url", f"the address {problem}", "such as https://host/api/v1/write")
-
-
-def _url_problem(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return "cannot be read"
-    if parts.scheme not in ("http", "https"):
-        return "must begin with http:// or https://"
-    return "names no host" if not parts.hostname or port == 0 else ""

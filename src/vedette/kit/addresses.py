@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Protocol
+from urllib.parse import urlsplit
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -81,3 +82,21 @@ def choose(host: str, addresses: Iterable[str], allow_private: bool) -> str:
     why = reasons[0] if reasons else "no address"
     fix = "" if allow_private else "; set allow_private: true if this is meant"
     raise AddressError(f"{host} has {why}{fix}")
+
+
+def url_problem(url: str) -> str:
+    """Return why nothing can be posted to ``url``, in words that do not quote it, or ""."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "cannot be read"
+    if parts.scheme not in ("http", "https"):
+        return "must begin with http:// or https://"
+    if not parts.hostname:
+        return "names no host"
+    if port == 0:
+        return "names port 0"
+    if any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):
+        return "holds spaces or control characters"
+    return ""

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
+from vedette.kit.addresses import url_problem
 from vedette.kit.secrets import Secret, read_secret
 from vedette.kit.yamlpos import Section
 
@@ -65,7 +65,7 @@ class ReceiverSettings:
 def read_webhook(section: Section, environment: Mapping[str, str], base: Path) -> WebhookSettings:
     """Return one webhook; faults are noted in the section."""
     url = read_secret(section, "url", environment, base)
-    problem = _url_problem(url.reveal()) if url is not None else ""
+    problem = url_problem(url.reveal()) if url is not None else ""
     if problem:
         # The address may hold a token, so that the message does not show it.
         section.fault("url", f"the webhook's address {problem}", "such as https://host/path")
@@ -78,23 +78,6 @@ def read_webhook(section: Section, environment: Mapping[str, str], base: Path) -
     )
     section.done()
     return settings
-
-
-def _url_problem(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return "cannot be read"
-    if parts.scheme not in ("http", "https"):
-        return "must begin with http:// or https://"
-    if not parts.hostname:
-        return "names no host"
-    if port == 0:
-        return "names port 0"
-    if any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):
-        return "holds spaces or control characters"
-    return ""
 
 
 def read_log(section: Section, environment: Mapping[str, str], base: Path) -> LogSettings:
